@@ -17,7 +17,7 @@ from cac_hpc.report import pictures
 from tests.support import bags, coca, drills, sshd
 from tests.support.folds import fold_run, results
 from tests.support.runs import REPO, SUPPORT, job, pack, prepare, write_config, write_scans
-from tests.support.slurm import Slurm, cluster, start_cluster, unavailable
+from tests.support.slurm import Slurm, running_cluster, unavailable
 
 WIDTH = 100  # characters, of the table of drills
 DOOMED = "doomed_fold.py"
@@ -44,21 +44,15 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     """A SLURM of four nodes with accounting, started for this session and always stopped."""
-    folder = tmp_path_factory.mktemp("slurm")
-    try:
-        yield start_cluster(folder)
-    finally:
-        cluster("stop", "--dir", str(folder))
+    with running_cluster(tmp_path_factory.mktemp("slurm")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
 def cgroup_slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     """As production clusters: signals reach only the first process of a step, memory limits are enforced."""
-    folder = tmp_path_factory.mktemp("cgroup")
-    try:
-        yield start_cluster(folder, "--proctrack", "cgroup")
-    finally:
-        cluster("stop", "--dir", str(folder))
+    with running_cluster(tmp_path_factory.mktemp("cgroup"), "--proctrack", "cgroup") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

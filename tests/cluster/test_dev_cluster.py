@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from tests.support.slurm import CLUSTER, Slurm, cluster, start_cluster
+from tests.support.runs import REPO
+from tests.support.slurm import CLUSTER, Slurm, cluster, running_cluster
 from tests.support.waiting import wait_for
 
 V1 = "4:memory:/a\n1:cpu:/\n0::/\n"  # /proc/self/cgroup, with version 2 beside
@@ -130,13 +133,13 @@ def test_a_folder_with_other_files_is_refused_and_kept(slurm: Slurm, tmp_path: P
 @pytest.mark.drill
 def test_a_cluster_beside_another_leaves_nothing_behind(slurm: Slurm, tmp_path: Path) -> None:
     folder = tmp_path / "second"
-    try:
-        second = start_cluster(folder, "--accounting", "off", "--set", "KillWait=7", "--set", "MaxArraySize=9")
+    settings = ("--accounting", "off", "--set", "KillWait=7", "--set", "MaxArraySize=9")
+    with running_cluster(folder, *settings) as second:
         ports = ports_of(second)
         assert not set(ports) & set(ports_of(slurm))
         assert all(is_open(port) for port in ports)
-        settings = second.run("scontrol", "show", "config")
-        assert re.findall(r"^(?:KillWait|MaxArraySize) +=.*", settings, re.M) == [
+        shown = second.run("scontrol", "show", "config")
+        assert re.findall(r"^(?:KillWait|MaxArraySize) +=.*", shown, re.M) == [
             "KillWait                = 7 sec",
             "MaxArraySize            = 9",
         ]
@@ -145,9 +148,6 @@ def test_a_cluster_beside_another_leaves_nothing_behind(slurm: Slurm, tmp_path: 
         job = second.sbatch("trap '' TERM; setsid sleep 300 & sleep 300")  # outlives scancel, as torchrun's ranks do
         wait_for(lambda: second.run("squeue", "-h", "-j", job, "-o", "%T") == "RUNNING", 20, "the job running")
         assert slurm.run("squeue", "--noheader", "--states=RUNNING") == ""
-    finally:
-        stopped = cluster("stop", "--dir", str(folder))
-    assert (stopped.returncode, stopped.stderr) == (0, "")
     assert not folder.exists()
     assert processes_mentioning(folder) == []
     assert not any(is_open(port) for port in ports)
@@ -157,15 +157,31 @@ def test_a_cluster_beside_another_leaves_nothing_behind(slurm: Slurm, tmp_path: 
 @pytest.mark.slurm
 @pytest.mark.drill
 @pytest.mark.timeout(180)
+def test_a_cluster_ends_with_tests_that_are_killed(tmp_path: Path) -> None:
+    folder = tmp_path / "cluster"
+    tests = f"""from pathlib import Path
+from tests.support.slurm import running_cluster
+with running_cluster(Path({str(folder)!r}), "--accounting", "off") as slurm:
+    print(slurm.sbatch("sleep 300"), flush=True)
+    input()"""
+    with subprocess.Popen(
+        [sys.executable, "-c", tests], cwd=REPO, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as killed:
+        assert killed.stdout is not None
+        assert killed.stdout.readline().strip().isdecimal()
+        killed.kill()
+    wait_for(lambda: not folder.exists(), 60, "the cluster stopped")
+    assert processes_mentioning(folder) == []
+
+
+@pytest.mark.slurm
+@pytest.mark.drill
+@pytest.mark.timeout(180)
 def test_cgroups_enforce_memory_and_are_unmounted(tmp_path: Path) -> None:
     folder = tmp_path / "cgroup"
-    try:
-        slurm = start_cluster(folder, "--proctrack", "cgroup")
+    with running_cluster(folder, "--proctrack", "cgroup") as slurm:
         job = slurm.sbatch("python3 -c 'bytearray(400_000_000)'", "--mem=100M")
         wait_for(lambda: job_state(slurm, job) == "OUT_OF_MEMORY", 40, "the job OUT_OF_MEMORY")
-    finally:
-        stopped = cluster("stop", "--dir", str(folder))
-    assert (stopped.returncode, stopped.stderr) == (0, "")
     assert str(folder) not in Path("/proc/mounts").read_text()
     assert not folder.exists()
 

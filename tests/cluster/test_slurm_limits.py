@@ -13,7 +13,7 @@ from cac_hpc.cluster.task_status import RunStates
 from tests.support.runs import job, write_config
 from tests.support.settings import changed
 from tests.support.site_answers import resources
-from tests.support.slurm import cluster, start_cluster
+from tests.support.slurm import running_cluster
 from tests.support.standins import NAME, bare_run, submitted
 from tests.support.waiting import wait_for
 
@@ -34,8 +34,7 @@ def enforcing(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("enforcing")
     user = pwd.getpwuid(os.getuid()).pw_name
-    try:
-        found = start_cluster(folder, "--set", "AccountingStorageEnforce=associations,limits,qos")
+    with running_cluster(folder, "--set", "AccountingStorageEnforce=associations,limits,qos") as found:
         for words in (
             "add account heart lung",
             "add qos tiny MaxTRESPerJob=cpu=1",
@@ -47,8 +46,6 @@ def enforcing(tmp_path_factory):
             found.run("sacctmgr", "-i", *words.split())
         found.run("scontrol", "create", "partition=closed", "Nodes=n[1-4]", "AllowAccounts=lung", "MaxMemPerCPU=1000")
         yield found
-    finally:
-        cluster("stop", "--dir", str(folder))
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.support.drills import (
 )
 from tests.support.folds import fold_run, results
 from tests.support.runs import job
-from tests.support.slurm import cluster, start_cluster
+from tests.support.slurm import running_cluster
 from tests.support.waiting import wait_for
 
 PREEMPTIONS = 2
@@ -35,12 +35,9 @@ LAUNCH_S, BETWEEN_S = 10, 30  # until the launcher is back; between the stages, 
 def warning_slurm(request, tmp_path_factory):
     """A SLURM that sends a job's warning when it is preempted, too, with either process tracker."""
     folder = tmp_path_factory.mktemp(f"warning-{request.param}")
-    try:
-        yield start_cluster(
-            folder, "--proctrack", request.param, "--set", "SlurmctldParameters=preempt_send_user_signal"
-        )
-    finally:
-        cluster("stop", "--dir", str(folder))
+    warning = ("--set", "SlurmctldParameters=preempt_send_user_signal")
+    with running_cluster(folder, "--proctrack", request.param, *warning) as running:
+        yield running
 
 
 def jobs_of(launched):

@@ -6,7 +6,7 @@ import pytest
 
 from cac_hpc.run import ledger
 from tests.support.runs import job
-from tests.support.slurm import cluster, start_cluster
+from tests.support.slurm import running_cluster
 from tests.support.standins import NAME, bare_run, submitted
 from tests.support.waiting import wait_for
 
@@ -74,9 +74,7 @@ def test_a_log_that_cannot_be_opened_a_node_that_lied_and_an_exit_code_are_words
 @pytest.mark.slurm
 @pytest.mark.timeout(200)
 def test_without_accounting_a_job_that_ended_is_gone_and_one_with_a_result_is_done(tmp_path_factory, tmp_path):
-    folder = tmp_path_factory.mktemp("no_accounting")
-    try:
-        slurm = start_cluster(folder, "--accounting", "off")
+    with running_cluster(tmp_path_factory.mktemp("no_accounting"), "--accounting", "off") as slurm:
         run = bare_run(tmp_path / "run", "seal", "aggregate")
         submit(slurm, run, "seal", script="exit 3", started=True)
         submit(slurm, run, "aggregate", script="sleep 300")
@@ -90,17 +88,13 @@ def test_without_accounting_a_job_that_ended_is_gone_and_one_with_a_result_is_do
         (run.report / "report.json").write_text('{"status": "COMPLETE"}', encoding="utf-8")
         ledger.record(run.ledger, "aggregate", None, "ended", ok=True)
         assert states_of(slurm, run)["aggregate"]["state"] == "done"
-    finally:
-        cluster("stop", "--dir", str(folder))
 
 
 @pytest.mark.slurm
 @pytest.mark.drill
 @pytest.mark.timeout(200)
 def test_a_step_that_the_kernel_killed_for_memory_says_what_was_asked_and_reached(tmp_path_factory, tmp_path):
-    folder = tmp_path_factory.mktemp("cgroup")
-    try:
-        slurm = start_cluster(folder, "--proctrack", "cgroup")
+    with running_cluster(tmp_path_factory.mktemp("cgroup"), "--proctrack", "cgroup") as slurm:
         run = bare_run(tmp_path / "run", "seal")
         greedy = "srun python3 -c 'x = bytearray(10**9); import time; time.sleep(30)'"
         submit(slurm, run, "seal", script=greedy, started=True)
@@ -109,5 +103,3 @@ def test_a_step_that_the_kernel_killed_for_memory_says_what_was_asked_and_reache
         wait_for(lambda: said in states_of(slurm, run)["seal"]["reason"], 40, said)
         failed = states_of(slurm, run)["seal"]
         assert failed["command"].endswith("--cluster.aggregate.mem_gb 0.195")
-    finally:
-        cluster("stop", "--dir", str(folder))

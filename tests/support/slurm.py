@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -34,11 +36,31 @@ class Slurm:
         return self.run("sbatch", "--parsable", "--output=%A_%a.out", *options, f"--wrap={script}")
 
 
-def start_cluster(folder: Path, *options: str) -> Slurm:
-    """Start a cluster; without its packages or root the test is skipped, or fails under CI=true.
+@contextlib.contextmanager
+def running_cluster(folder: Path, *options: str) -> Iterator[Slurm]:
+    """A cluster until the block ends, or this process does, killed perhaps, as by Ctrl-C under pytest-xdist.
 
-    CAC_TEST_SLURM=none skips it anywhere: for runs that are about something else (`make versions`).
+    Without its packages or root the test is skipped, or fails under CI=true.
     """
+    stop = [sys.executable, str(CLUSTER), "stop", "--dir", str(folder)]
+    waiting = ["sh", "-c", 'cat; exec "$@"', "sh", *stop]  # for the end of the pipe, which ends with whoever holds it
+    with subprocess.Popen(
+        waiting,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as stopping:
+        try:
+            yield _start(folder, *options)
+        finally:
+            said = stopping.communicate(timeout=120)[1]
+    assert (stopping.returncode, said) == (0, ""), said
+
+
+def _start(folder: Path, *options: str) -> Slurm:
+    """CAC_TEST_SLURM=none skips what needs a cluster: for runs that are about something else (`make versions`)."""
     if os.environ.get("CAC_TEST_SLURM") == "none":
         pytest.skip("CAC_TEST_SLURM is none: no test starts a SLURM")
     done = cluster("start", "--dir", str(folder), *options)
