@@ -187,7 +187,7 @@ def _follow(run: RunPaths, tasks: list[Task]) -> int:
 def _result(run: RunPaths, tasks: list[Task]) -> int:
     """Say where the report of a run that has ended is; returns the exit code."""
     if tasks[-1].result.exists():
-        page = run.report / page_name(read_json(tasks[-1].result)["status"], "md")
+        page = run.report / page_name(read_json(tasks[-1].result)["status"], "html")
         logs.say(f"the report: {page}\nin here:    python jobs/report.py {shlex.quote(str(run.root))}")
     unfinished = [str(task) for task in tasks if not task.done]
     if unfinished:

@@ -83,8 +83,9 @@ def check(cfg: Config) -> None:
         return
     if len(gpu_drivers.visible_gpus()) < cfg.cluster.ranks:
         raise InputError(
-            f"train.device is cuda and a fold has {cfg.cluster.ranks} ranks, but this machine shows "
-            f"{len(gpu_drivers.visible_gpus())} GPUs; wanted one per rank, or --train.device cpu --train.precision fp32"
+            f"train.device is cuda and a fold has {cfg.cluster.ranks} rank{'s' * (cfg.cluster.ranks > 1)}, but this "
+            f"machine shows {len(gpu_drivers.visible_gpus())} GPUs; wanted one per rank, or --train.device cpu "
+            "--train.precision fp32"
         )
     if unfit := gpu_drivers.fault():
         raise InputError(f"{unfit}; or --train.device cpu --train.precision fp32")

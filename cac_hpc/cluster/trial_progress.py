@@ -159,17 +159,18 @@ def _table(cfg: Config, shown: Sequence[Trial], every: Sequence[Trial], tried: T
     short = [name.rpartition(".")[2] for name in names]
     heads = [last if short.count(last) == 1 else name for last, name in zip(short, names, strict=True)]
     parts = max((part for trial in every for part, _ in trial.reached), default=0) > 0
-    columns = ["trial", *heads, "figure", "epochs", *["parts"] * parts, "s", "state"]
+    columns = ["trial", "settings", "figure", "epochs", *["parts"] * parts, "s", "state"]
     runs, rows = {name: space.value_of(cfg, name) for name in names}, []
     for trial in shown:
         known, mark = trial.settings, " *" if trial.number == tried.trial else ""
-        values = [None if known is None else _value(known.get(name, runs[name])) for name in names]
+        values = [] if known is None else [_value(known.get(name, runs[name])) for name in names]
+        settings = ", ".join(f"{head}={value}" for head, value in zip(heads, values, strict=False)) or None
         done = [len({part for part, _ in trial.reached}) or None] * parts
         figure = _figure(trial.figures[-1]) if trial.figures else None
         words = {"running": "begun", "left_out": "left out"}  # nobody may be at work on it: the run may be stopped
         state = ", ".join(filter(None, (words.get(trial.state, trial.state), _why(cfg, trial, every))))
         seconds = f"{trial.seconds:.3g}" if trial.reached else None
-        rows.append([f"{trial.number}{mark}", *values, figure, _epochs(trial), *done, seconds, state])
+        rows.append([f"{trial.number}{mark}", settings, figure, _epochs(trial), *done, seconds, state])
     best = "chosen" if tried.chosen else "best so far"
     title = f"{cfg.trials.select_by} of the {cfg.trials.select_on} patients, * {best}"
     return logs.table(title, columns, rows, tight=True)

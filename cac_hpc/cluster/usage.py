@@ -86,15 +86,15 @@ def table(uses: Sequence[StageUse]) -> Table:
             use.starts,
             f"{_number(use.seconds and use.seconds / 60)}/{use.time_min}",
             f"{_number(use.peak_gib)}/{use.mem_gb:g}",
-            _number(use.core_hours),
+            _number(use.core_hours or None),
             "-" if use.busy is None else f"{use.busy:.0%}",
-            _number(use.gpu_hours),
+            _number(use.gpu_hours or None),
             _number(None if use.queue_s is None else use.queue_s / 60),
         )
         for use in uses
     ]
     tasks, starts = sum(use.tasks for use in uses), sum(use.starts for use in uses)
-    hours = [_number(sum(getattr(use, name) for use in uses)) for name in ("core_hours", "gpu_hours")]
+    hours = [_number(sum(getattr(use, name) for use in uses) or None) for name in ("core_hours", "gpu_hours")]
     rows.append(("all", tasks, starts, "", "", hours[0], "", hours[1], ""))
     return logs.table(
         "minutes and GiB as used/asked, the longest wait in the queue in minutes", COLUMNS, rows, numbers=True
@@ -107,7 +107,8 @@ def advice(uses: Sequence[StageUse], cfg: Config) -> list[str]:
     for name in dict.fromkeys(use.resources for use in uses):
         mine = [use for use in uses if use.resources == name]
         asked: Resources = getattr(cfg.cluster, name)
-        minutes = [use.seconds / 60 for use in mine if use.seconds is not None]
+        # tasks of this machine wait in no queue, and have no limit
+        minutes = [use.seconds / 60 for use in mine if use.seconds is not None and use.queue_s is not None]
         gib = [use.peak_gib for use in mine if use.peak_gib is not None]
         said += _compared(f"cluster.{name}.time_min", asked.time_min, max(minutes, default=None), 2.0, NICE_MIN)
         least = _resident_gib(cfg) if name == "fold" else 0.0

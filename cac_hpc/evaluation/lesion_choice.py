@@ -19,7 +19,7 @@ from cac_hpc.statistics.pooling import Units
 WORST, SAMPLES = 6, 1  # patients that are most wrong, and of each category
 REJECTED = 12  # of a study
 PICKED = (
-    f"the {WORST} patients that are most wrong (most categories off, then highest probability of the wrong one), and "
+    f"at most {WORST} patients predicted wrong (most categories off, then highest probability of the wrong one), and "
     f"{SAMPLES} more of each category, drawn by the report's seed"
 )
 NOTHING = "no fold has been tested"

@@ -60,7 +60,11 @@ def maker(labels_cfg: LabelsConfig, out: Path) -> Callable[[Path, Bundle], None]
         external_files.check_labels(out, labels_cfg)
 
     def make(out: Path, bundle: Bundle) -> None:
-        report(out, bundle, replace(labels_cfg, names=bundle.names, edges=bundle.edges))
+        try:
+            report(out, bundle, replace(labels_cfg, names=bundle.names, edges=bundle.edges))
+        except InputError as error:
+            kept = f"no report was made; the predictions are in {out}: no study is predicted again by the same command"
+            raise InputError(f"{error}\n{kept}") from None
         log.info("report of the external test: %s", out / "report")
 
     return make

@@ -13,7 +13,7 @@ from typing import Any
 
 from cac_hpc.dataset import study_folders, whole_volumes
 from cac_hpc.machine.workers import GIB, Lost, Worker
-from cac_hpc.predict import bundle_files, parts, prediction_jobs, prediction_tables, study_prediction
+from cac_hpc.predict import bundle_files, parts, prediction_jobs, prediction_pages, prediction_tables, study_prediction
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.parts import Plan
 from cac_hpc.predict.study_prediction import Also, StudyTask
@@ -204,8 +204,9 @@ def _finish(cfg: PredictConfig, out: Path, plan: Plan, bundle: Bundle, report: R
 def _show(out: Path, plan: Plan, bundle: Bundle, counts: Mapping[str, Any]) -> None:
     """A table of the first studies, then what there is of all."""
     screen = logs.console()
-    rows = [_shown(outcome["row"]) for outcome in _first(out, plan)]
-    columns = ["study", "category", "p", "score", "folds agree", "rule", "notes"]
+    rows = [_shown(outcome["row"], bundle) for outcome in _first(out, plan)]
+    named = [] if bundle.sets is None else [f"{bundle.sets.coverage:.0%} set"]
+    columns = ["study", "category", "p", *named, "score", "folds agree", "rule", "notes"]
     only = f", the first {LISTED}" if len(rows) < counts["studies"] else ""
     title = f"Predicted by {len(bundle.weights)} folds{only}"
     screen.print(logs.table(title, columns, rows, numbers=True, tight=True))
@@ -225,10 +226,13 @@ def _first(out: Path, plan: Plan) -> Iterator[dict[str, Any]]:
         yield outcome
 
 
-def _shown(row: Mapping[str, Any]) -> list[object]:
+def _shown(row: Mapping[str, Any], bundle: Bundle) -> list[object]:
     noted = [name for name, key in (("known", "known"), ("range", "out_of_range"), ("warning", "warnings")) if row[key]]
     if row["fault"]:
-        return [row["study"], "-", None, None, None, None, " ".join([*noted, "no prediction"])]
+        unknown = [None] * (4 if bundle.sets is None else 5)
+        return [row["study"], None, *unknown, " ".join([*noted, "no prediction"])]
     score, by_rule = (None if row[name] is None else f"{row[name]:.1f}" for name in ("score", "rule_score"))
     chance = f"{row['p' + str(row['category_index'])]:.2f}"
-    return [row["study"], row["category"], chance, score, row["folds_agreeing"], by_rule, " ".join(noted)]
+    named = [] if bundle.sets is None else [prediction_pages.set_of_row(row, bundle)]
+    notes = " ".join(noted)
+    return [row["study"], row["category"], chance, *named, score, row["folds_agreeing"], by_rule, notes]

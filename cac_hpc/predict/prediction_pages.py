@@ -24,13 +24,16 @@ from cac_hpc.predict.ensemble import Answer, Prediction
 from cac_hpc.predict.training_range import CODES, NUMBERS
 from cac_hpc.report import templates
 from cac_hpc.run import disk
+from cac_hpc.run.rejections import REASONS
 from cac_hpc.sections import formatting, lesion_panels
 from cac_hpc.sections.lesion_panels import Verdict
 from cac_hpc.train import lesion_results
+from cac_hpc.volumes.volume_study import WARNINGS
 
 HERE = Path(__file__).parent
 LISTED = 20  # rejected candidates that pictures and page name
 SLICES = 4  # of a network of slices, that are shown
+MEANINGS = {code: meaning for code, (meaning, _) in REASONS.items()} | WARNINGS  # of warnings
 Json = Mapping[str, Any]
 
 
@@ -163,7 +166,8 @@ def _notes(prediction: Prediction) -> list[tuple[str, tuple[str, ...]]]:
     if prediction.out_of_range:
         found.append(("Outside of the training range:", prediction.out_of_range))
     if prediction.warnings:
-        found.append(("Read with a warning, as the bundle's settings allow:", tuple(prediction.warnings.split())))
+        said = tuple(f"{code}: {MEANINGS[code]}" if code in MEANINGS else code for code in prediction.warnings.split())
+        found.append(("Read with a warning, as the bundle's settings allow:", said))
     return found
 
 
@@ -181,6 +185,11 @@ def set_text(ends: tuple[int, int] | None, bundle: Bundle) -> str:
         return ""
     low, high = (bundle.names[end] for end in ends)
     return low if low == high else f"{low} to {high}"
+
+
+def set_of_row(row: Json, bundle: Bundle) -> str:
+    """The categories that the prediction set in a row of predictions.csv names; nothing where there is none."""
+    return set_text(None if row["set_low"] is None else (row["set_low"], row["set_high"]), bundle)
 
 
 def _folds(answer: Answer, bundle: Bundle) -> list[tuple[int, str, str]]:
@@ -224,5 +233,5 @@ def _index_row(row: Json, bundle: Bundle) -> dict[str, Any]:
     ]
     if not row["fault"]:
         found["chance"] = row[f"p{row['category_index']}"]
-        found["set"] = "" if row["set_low"] is None else set_text((row["set_low"], row["set_high"]), bundle)
+        found["set"] = set_of_row(row, bundle)
     return found

@@ -121,22 +121,40 @@ def table(
         [line(name) for name in columns],
         *(["-" if one is None else line(str(one)) for one in row] for row in rows),
     ]
-    widths = [max(map(cell_len, column)) for column in zip(*texts, strict=True)]
+    columns_of = list(zip(*texts, strict=True))
+    widths = [max(map(cell_len, column)) for column in columns_of]
     shown = Table(title=Text(line(title)), title_justify="left", box=box.SIMPLE_HEAD)
     if tight or sum(widths) + 3 * len(widths) + 1 > NARROW:
-        shown.padding, shown.pad_edge = (0, 1, 0, 0), False
-    for index, (column, width) in enumerate(zip(zip(*texts, strict=True), widths, strict=True)):
-        word = max((cell_len(word) for text in column for word in text.split()), default=0)
+        shown.padding, shown.pad_edge, tight = (0, 1, 0, 0), False, True
+    between = 2 * len(widths) if tight else 3 * len(widths) + 1
+    words = [max((cell_len(word) for text in column for word in text.split()), default=0) for column in columns_of]
+    fitted = _fitted(widths, [min(word, LONG_WORD) for word in words], console().width - between)
+    for index, (column, width, word) in enumerate(zip(columns_of, fitted, words, strict=True)):
         shown.add_column(
             Text(column[0]),
             justify="right" if numbers and index else "left",
             overflow="fold",
-            width=width if width == word <= LONG_WORD else None,
+            width=width if width < widths[index] or width == word <= LONG_WORD else None,
             min_width=word if word <= LONG_WORD else None,
         )
     for row in texts[1:]:
         shown.add_row(*map(Text, row))
     return shown
+
+
+def _fitted(widths: Sequence[int], words: Sequence[int], room: int) -> list[int]:
+    """Widths of columns that fit beside each other: the widest is narrowed first, none below its longest word.
+
+    Rich narrows columns below their least width, and cuts off what then is too wide. Where even the words do not fit,
+    the widths are as they were, and Rich breaks words.
+    """
+    fitted = list(widths)
+    while sum(fitted) > room:
+        wide = [index for index, (width, word) in enumerate(zip(fitted, words, strict=True)) if width > word]
+        if not wide:
+            return list(widths)
+        fitted[max(wide, key=fitted.__getitem__)] -= 1
+    return fitted
 
 
 def with_lines(title: str, table: Table, lines: Sequence[str]) -> RenderableType:

@@ -54,7 +54,7 @@ def _large_errors(found: Readers) -> list[str]:
         fewer = [reader for reader in found.readers if reader.compared and (_off_less(reader).low or 0) > 0]
     return [
         f"But the {reader.name} makes fewer large errors: it is two or more categories off in {_off(reader)} of "
-        f"{reader.levels['patient'].n} patients, the {chosen.name} in {_off(chosen)}, and the 95 % interval of the "
+        f"{_tested(reader)}, the {chosen.name} in {_off(chosen)}, and the 95 % interval of the "
         "difference does not reach 0."
         for reader in fewer
     ]
@@ -77,15 +77,15 @@ def _trust(found: Readers) -> str:
     by_key, said = {reader.key: reader for reader in found.readers}, found.trust
     own = next(reader for reader in found.readers if reader.compared is None)
     chosen, rivals = by_key.get(said.reader or ""), [by_key[key] for key in said.rivals]
-    n = own.levels["patient"].n
+    tested = _tested(own)
     if said.reason == "few":
         return f"Which reader to trust cannot be said: {own.levels['patient'].patients} patients are too few."
     if chosen is None:
         return (
-            f"Trust none of the readers: on these {n} patients none is significantly better than always guessing the "
+            f"Trust none of the readers: on these {tested} none is significantly better than always guessing the "
             f"largest category (the {own.name} is right in {right(own)})."
         )
-    begin = f"Trust the {chosen.name}: it is right in {right(chosen)} of {n} patients"
+    begin = f"Trust the {chosen.name}: it is right in {right(chosen)} of {tested}"
     if said.reason == "model_worse":
         if _surely_worse(chosen):
             return f"{begin}, the {own.name} in {right(own)}, which is worse: {_less(chosen)}."
@@ -102,6 +102,12 @@ def _trust(found: Readers) -> str:
     equal = " or ".join(f"{reader.name} ({right(reader)})" for reader in rivals)
     equal = equal and f"; these patients do not show whether {equal} is worse"
     return f"{begin}, more than each of the others ({others}){equal}."
+
+
+def _tested(reader: Reader) -> str:
+    """So many patients, or tests of them where some were tested several times."""
+    found = reader.levels["patient"]
+    return f"{found.n} patients" if found.n == found.patients else f"{found.n} tests of {found.patients} patients"
 
 
 def _surely_worse(reader: Reader) -> bool:

@@ -1,4 +1,4 @@
-"""What the launcher shows of itself: its own options and all settings, with their types and defaults."""
+"""What the launcher shows of itself: its own options and all settings: what they mean, types and defaults."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Iterable
-from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
 from cac_hpc.settings.config import Config
+from cac_hpc.settings.setting_meanings import meanings, type_text
 from cac_hpc.settings.setting_names import is_section, types_of
 
-IN_FILES = "data.cohorts"  # a list of sections: no option sets it
 USAGE = """%(prog)s --config FILE [--section.key VALUE ...] [--section FILE ...]
        %(prog)s --resume RUN [--section.key VALUE ...] [--section FILE ...]"""
 
@@ -28,7 +27,7 @@ def parser(doc: str | None, options: Iterable[tuple[str, bool, str]]) -> argpars
     made.add_argument("-h", "--help", action="help", help="show this")
     for name, takes_value, does in options:
         made.add_argument(name, action="store" if takes_value else "store_true", help=does)
-    made.add_argument("--run", help="the run folder: everything the run is lives there (required, type: str)")
+    made.add_argument("--run", help="the run folder: everything the run is lives there (required, text)")
     for name, kind in types_of(Config).items():
         if is_section(kind):
             _add_section(made, kind, name)
@@ -41,27 +40,26 @@ def _add_section(parser: argparse.ArgumentParser, kind: Any, key: str, usual: An
     Args:
         usual: the section as it is where nothing is given, of one that has such a default.
     """
-    group = parser.add_argument_group(key, inspect.cleandoc(kind.__doc__).split("\n\n")[0])
+    group = parser.add_argument_group(key, inspect.cleandoc(kind.__doc__))
     group.add_argument(f"--{key}", metavar="FILE", help="YAML file with this section")
+    means = meanings(kind)
     for spec in dataclasses.fields(kind):
         hint, dotted = types_of(kind)[spec.name], f"{key}.{spec.name}"
         if is_section(hint):
             _add_section(parser, hint, dotted, spec.default)
-        elif dotted == IN_FILES:
-            group.add_argument(f"--{dotted}", metavar="LIST", help="several cohorts, in a file alone: docs/data.md")
         else:
-            metavar, said = _stand_in(hint, spec.name), _described(spec, hint, usual)
-            group.add_argument(f"--{dotted}", metavar=metavar, help=said.replace("%", "%%"))
+            said = f"{means[spec.name]} ({_facts(spec, hint, usual)})".lstrip()
+            group.add_argument(f"--{dotted}", metavar=_stand_in(hint, spec.name), help=said.replace("%", "%%"))
 
 
-def _described(spec: dataclasses.Field[Any], hint: Any, usual: Any) -> str:
+def _facts(spec: dataclasses.Field[Any], hint: Any, usual: Any) -> str:
     """Whether a setting must be given, its type, and its default as it would be written in a file."""
     required = usual is None and spec.default is spec.default_factory is dataclasses.MISSING
     said = ["required"] if required else []
-    said += [] if _choices(hint) else [f"type: {_type_text(hint)}"]
+    said += [] if _choices(hint) else [type_text(hint)]
     if not required and (default := _default(spec, usual)) != "":  # stands for nothing, and cannot be given
         said.append(f"default: {default if isinstance(default, str) else json.dumps(default)}")
-    return f"({', '.join(said)})"
+    return ", ".join(said)
 
 
 def _default(spec: dataclasses.Field[Any], usual: Any) -> Any:
@@ -82,11 +80,3 @@ def _choices(hint: Any) -> tuple[str, ...]:
     if hint is bool:
         return ("true", "false")
     return get_args(hint) if get_origin(hint) is Literal else ()
-
-
-def _type_text(hint: Any) -> str:
-    if hint is NoneType:
-        return "null"
-    if isinstance(hint, UnionType):
-        return " | ".join(map(_type_text, get_args(hint)))
-    return str(hint).replace("typing.", "") if get_args(hint) else hint.__name__

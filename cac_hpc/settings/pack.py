@@ -36,7 +36,10 @@ class SeriesRule:
 
 @dataclass(frozen=True, kw_only=True)
 class Checks:
-    """What is done with a study that fails a check: it is left out, or used and marked in studies.csv."""
+    """What is done with a study that fails a check: it is left out, or used and marked in studies.csv.
+
+    What each check finds: docs/data.md, "Rejected files".
+    """
 
     conflicting_duplicates: Literal["refuse", "warn"] = "refuse"
     missing_slices: Literal["refuse", "warn"] = "refuse"

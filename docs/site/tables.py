@@ -6,7 +6,6 @@ python docs/site/tables.py      rewrites the parts between <!-- generated: NAME 
 import ast
 import dataclasses
 import importlib
-import itertools
 import json
 import re
 import sys
@@ -132,8 +131,9 @@ def settings() -> str:
 
 def _settings(key: str, kind: Any, base: Any = None) -> Iterator[tuple[str, ...]]:
     from cac_hpc.run.rejections import REASONS
+    from cac_hpc.settings.setting_meanings import meanings, type_text
 
-    hints, notes = typing.get_type_hints(kind), comments(kind)
+    hints, notes = typing.get_type_hints(kind), meanings(kind)
     for spec in dataclasses.fields(kind):
         name, hint = f"{key}.{spec.name}", hints[spec.name]
         if dataclasses.is_dataclass(hint):
@@ -141,48 +141,13 @@ def _settings(key: str, kind: Any, base: Any = None) -> Iterator[tuple[str, ...]
             continue
         of_check = REASONS[spec.name][0] if key == "pack.checks" else ""
         default = spec.default if base is None else getattr(base, spec.name)
-        yield f"`{name}`", _type(hint), _shown(default), "; ".join(filter(None, (of_check, notes[spec.name])))
-
-
-def _type(hint: Any) -> str:
-    arguments = typing.get_args(hint)
-    if typing.get_origin(hint) is typing.Literal:
-        return ", ".join(f"`{one}`" for one in arguments)
-    if isinstance(hint, types.UnionType):
-        return ", ".join("none" if one is type(None) else _type(one) for one in arguments)
-    if typing.get_origin(hint) is tuple:
-        of_many = {str: "texts", int: "numbers", float: "numbers"}.get(arguments[0], "lists of options")
-        return of_many if arguments[-1] is Ellipsis else f"{len(arguments)} {of_many}"
-    names = {str: "text", int: "integer", float: "number", bool: "true, false"}
-    return names.get(hint, "options")
+        yield f"`{name}`", type_text(hint), _shown(default), "; ".join(filter(None, (of_check, notes[spec.name])))
 
 
 def _shown(default: Any) -> str:
     from cac_hpc.settings.config import plain
 
     return "" if default is dataclasses.MISSING else f"`{json.dumps(plain(default))}`"
-
-
-def comments(kind: Any) -> dict[str, str]:
-    """What stands at each field of a dataclass of the settings: a comment on its line, or a docstring below it."""
-    source = Path(sys.modules[kind.__module__].__file__ or "").read_text(encoding="utf-8")
-    lines, name = source.splitlines(), kind.__name__
-    body = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == name).body
-    found: dict[str, str] = {}
-    for node, after in zip(body, [*body[1:], None], strict=True):
-        if not isinstance(node, ast.AnnAssign):
-            continue
-        above = [line.strip() for line in itertools.takewhile(_is_comment, reversed(lines[: node.lineno - 1]))]
-        own = lines[(node.end_lineno or node.lineno) - 1][node.end_col_offset :].strip()
-        text = " ".join(line.lstrip("# ") for line in (*reversed(above), own) if line)
-        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            text = " ".join(str(after.value.value).split())
-        found[ast.unparse(node.target)] = text
-    return found
-
-
-def _is_comment(line: str) -> bool:
-    return line.lstrip().startswith("#")
 
 
 def report() -> str:

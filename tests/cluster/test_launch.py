@@ -102,6 +102,7 @@ def test_the_same_launch_again_does_nothing_and_resume_trains_only_what_is_missi
     shutil.copytree(finished_run, run)
     again = job("launch_cv.py", "--resume", run)
     assert again.returncode == 0, again.stdout + again.stderr
+    assert f"the report: {run / 'report' / 'report.html'}\n" in again.stdout
     assert "submitted" not in again.stdout
     whole = (run / "folds" / "fold-1" / "predictions.csv").read_bytes()
     untouched = (run / "folds" / "fold-0" / "predictions.csv").stat().st_mtime_ns

@@ -64,7 +64,8 @@ def test_status_and_the_table_say_how_far_the_trials_are(tried):
     assert of_fold["tried"] == counts | {"trial": second["trial"], "figure": second["figure"], "chosen": True}
     table = job_here("trials.py", run.root, "--fold", 1).stdout
     assert f"\n {second['trial']} *" in table
-    assert "pruned, behind 1 of 1" in table
+    assert "pruned, behind 1 of 1" in " ".join(table.split())
+    assert f"hidden={','.join(map(str, second['settings']['model.hidden']))}" in table
     assert max(map(len, table.splitlines())) <= 80
     every = json.loads(job_here("trials.py", run.root, "--json").stdout)["folds"]
     assert [one["trial"] for one in every[0]["trials"]] == list(range(6))

@@ -8,6 +8,7 @@ import pytest
 
 from cac_hpc.cluster import usage
 from cac_hpc.dataset import integrity
+from cac_hpc.run import logs
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.settings import stored_settings
 from cac_hpc.settings.cluster import Resources
@@ -97,6 +98,19 @@ def test_the_advice_is_what_a_person_would_set(run, cfg):
         "cluster.fold.mem_gb 32 was asked, 4.7 used: 6 would do and start sooner",
         "cluster.pack.cpus 4 was asked, 0.8 kept busy by stage pack: 1 would do",
     ]
+
+
+def test_a_run_on_this_machine_is_told_of_no_queue_and_no_unknown_hours(run, cfg):
+    kept = [text for text in run.ledger.read_text(encoding="utf-8").splitlines() if '"submitted"' not in text]
+    kept = [text for text in kept if '"requeued"' not in text and '"used"' not in text]
+    run.ledger.write_text("\n".join(kept), encoding="utf-8")
+    uses = usage.read(run, cfg)
+    assert [use.seconds for use in uses] == [120, 280, 720]
+    assert usage.advice(uses, cfg) == []
+    console = logs.console()
+    with console.capture() as shown:
+        console.print(usage.table(uses))
+    assert [line.split() for line in shown.get().splitlines() if "all" in line] == [["all", "5", "6", "-", "-"]]
 
 
 def test_what_was_asked_well_needs_no_advice(run, cfg):

@@ -1,5 +1,7 @@
 """Which reader the figures speak for: every reason, on patients whose predictions are made by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -68,6 +70,17 @@ def test_a_model_that_is_no_better_than_guessing_is_called_worse_only_where_that
     assert "the model (right in 18) is not; these patients do not show which of the two is better" in text
     assert "which is worse" not in text
     assert "the model in 30, which is worse" in sentence(rule=wrong(0.05), model=wrong(0.5))
+
+
+def test_patients_who_were_tested_several_times_are_not_counted_as_more_patients():
+    found = [
+        replace(reader, levels={"patient": replace(reader.levels["patient"], patients=20)})
+        for reader in judged(rule=off(3, 0.1), model=off(1, 0.1))
+    ]
+    empty = JudgedPatients([], [], [], [], {}, {})
+    text = reader_parts.trust(Readers(None, LeftOut(0), found, readers.trust(found), [], empty, []))
+    assert text.startswith("Trust the rule: it is right in 54 of 60 tests of 20 patients")
+    assert "two or more categories off in 0 of 60 tests of 20 patients, the rule in 6" in text
 
 
 def test_every_reader_that_may_be_as_good_as_the_model_is_named():

@@ -276,6 +276,15 @@ def test_another_sheet_is_refused_before_anything_is_predicted(folder):
         external.maker(LabelsConfig(sheet=str(folder / "other.csv")), out)
 
 
+def test_a_sheet_without_some_of_the_studies_is_refused_with_where_the_predictions_are(folder):
+    out, bundle = folder / "predicted", bundle_of(folder)
+    (folder / "other.csv").write_text("study,score\n001,5\n", encoding="utf-8")
+    make = external.maker(LabelsConfig(sheet=str(folder / "other.csv")), out)
+    with pytest.raises(InputError, match="study '002': no row\n(.*\n)*no report was made; .* predictions are in ") as found:
+        make(out, bundle)
+    assert str(out) in str(found.value).splitlines()[-1]
+
+
 def test_what_holds_no_predictions_is_named_with_what_to_do(folder):
     bundle_files.write(bundle_of(folder), folder / "m.zip")
     for name in ("run", "begun/parts", "tested", "nothing"):

@@ -85,7 +85,7 @@ def test_it_has_what_prediction_sets_follow_from_and_no_order_of_patients(run, e
     right = sum(true == said for true, said in zip(tests["category"], tests["predicted"], strict=True))
     assert sum(score == 0 for one in sets.scores for score in one) == right == 17
     assert found.internal["prediction_sets"] == {"wanted": 0.9, "promised": report["promised"]}
-    assert "prediction sets of 0.9 of patients, by 18 of them" in exported[1]
+    assert "prediction sets: 90% wanted, calibrated on 18 patients" in exported[1]
 
 
 def test_the_training_range_is_that_of_the_studies_with_the_gate_measured(exported):

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -108,6 +109,18 @@ def test_each_study_has_its_row_its_page_and_its_reason(done):
     wanted = {"studies": 4, "predicted": 3, "one_category": 3, "refused": 1, "known": 1, "out_of_range": 0}
     assert {name: answer["counts"][name] for name in wanted} == wanted
     assert answer["counts"] == json.loads((out / "predict.json").read_text())["counts"]
+
+
+def test_the_terminal_names_the_prediction_set_of_each_study(done, studies, model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(parts, "PER_PART", 1)
+    monkeypatch.setenv("COLUMNS", "120")
+    out = tmp_path / "out"
+    shutil.copytree(done[0], out)
+    prediction.predict(PredictConfig(bundle=str(model), folder=str(studies), out=str(out), workers=1), REPO)
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["study", "category", "p", "75%", "set", "score", "folds", "agree", "rule", "notes"] in shown
+    assert ["b", "Moderate", f"{float(read(out)['p3'][2]):.2f}", "Moderate", "128.0", "2", "128.0"] in shown
+    assert ["=letters", "-", "-", "-", "-", "-", "-", "no", "prediction"] in shown
 
 
 def test_pages_show_what_counted_and_load_nothing(done):
@@ -250,6 +263,8 @@ def test_a_volume_is_predicted_as_its_dicom_study_and_what_it_does_not_say_is_ou
         "tube voltage is not known, the training studies had 120 kVp; class of the"
     )
     assert row.pop("warnings") == "unknown_acquisition"
+    page = (tmp_path / "of volume" / "page.html").read_text(encoding="utf-8")
+    assert "unknown_acquisition: a NIfTI or NRRD file says nothing of tube voltage" in page
     assert row == of_dicom
     refused = study_prediction.predict_study(replace(task, out=tmp_path / "dicom only", format="dicom"), print)["row"]
     assert refused["fault"].startswith("other_format: data.format is dicom")

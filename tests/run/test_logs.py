@@ -34,3 +34,13 @@ def test_what_is_longer_than_any_word_is_broken_and_nothing_of_it_is_lost():
     lines = printed(logs.table("", ("what", "where"), [("disk needed", path), ("notes", "short")])).splitlines()
     assert max(map(len, lines)) <= 80
     assert path in "".join(line.split()[-1] for line in lines if "_" in line or "name" in line or "/" in line)
+
+
+def test_no_word_is_cut_off_where_two_columns_must_be_narrowed(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    columns = ["trial", "settings", "figure", "epochs", "parts", "s", "state"]
+    settings = "hidden=8, members=3, learning_rate=0.001273, weight_decay=0.001644"
+    shown = printed(logs.table("", columns, [["1", settings, "1.000", "1", "3", "1.25", "pruned, behind 1 of 1"]]))
+    assert max(map(len, shown.splitlines())) <= 80
+    words = shown.split()
+    assert {*columns, *settings.split(), "1.000", "1.25", *"pruned, behind 1 of 1".split()} <= set(words)

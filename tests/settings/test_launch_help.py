@@ -1,4 +1,4 @@
-"""The launcher's --help: every setting with its type and default, and nothing else."""
+"""The launcher's --help: every setting with its meaning, type and default, and nothing else."""
 
 import re
 import subprocess
@@ -36,26 +36,35 @@ def test_every_setting_section_and_option_is_explained_once(written):
         "--resume RESUME go on with this run: only what has no valid result; other settings as --section.key VALUE or "
         "--section FILE, never with --config or --run",
         "--config CONFIG YAML file with the settings, for example configs/demo.yaml",
-        "--run RUN the run folder: everything the run is lives there (required, type: str)",
+        "--run RUN the run folder: everything the run is lives there (required, text)",
         "pack: How studies are read, checked and packed. --pack FILE YAML file with this section",
-        "--data.dicom_root DICOM_ROOT (type: str)",
-        "--data.format {auto,dicom,nifti,nrrd} (default: auto)",
-        "--labels.sheet SHEET (type: str | tuple[str, ...] | null, default: null)",
-        "--pack.baseline {true,false} (default: true)",
-        "--train.epochs EPOCHS (required, type: int)",
-        "--cluster.fold.time_min TIME_MIN (type: int, default: 480)",
-        "--cluster.sbatch SBATCH (type: dict[str, int | float | bool | str], default: {})",
-        "--report.cuts [ITEM,...] (type: tuple[float, ...], default: [0.0, 100.0, 400.0])",
-        "--data.cohorts LIST several cohorts, in a file alone: docs/data.md",
+        "--data.dicom_root DICOM_ROOT one folder per study below it, or one NIfTI or NRRD file; its name is the study "
+        "number (text)",
+        "--data.format {auto,dicom,nifti,nrrd} of the studies; auto: of each what its files are (default: auto)",
+        "--labels.sheet SHEET .csv or .xlsx, one row per study; BOOK.xlsx#NAME is one of its sheets (text or list of "
+        "texts or none, default: null)",
+        "pack.checks: What is done with a study that fails a check: it is left out, or used and marked in studies.csv. "
+        'What each check finds: docs/data.md, "Rejected files".',
+        "--pack.baseline {true,false} score every study by the Agatston rule in its heart, for studies.csv (default: "
+        "true)",
+        "--pack.checks.mixed_rescale {refuse,warn} (default: refuse)",
+        "--train.epochs EPOCHS (required, integer)",
+        "--cluster.fold.time_min TIME_MIN time limit (integer, default: 480)",
+        "--cluster.sbatch SBATCH options by long names (mapping, default: {})",
+        "--report.cuts [ITEM,...] scores that treatment depends on: above 0, and from each of the others on; see "
+        "docs/report.md (list of numbers, default: [0.0, 100.0, 400.0])",
+        "--data.cohorts [ITEM,...] several cohorts in one run, each with its own dicom_root and sheet: docs/data.md, "
+        '"Several cohorts" (list of mappings, default: [])',
     ],
 )
-def test_of_each_there_are_type_and_default(shown, line):
+def test_of_each_there_are_meaning_type_and_default(shown, line):
     assert f" {line} " in shown
 
 
 def test_every_default_is_written_as_it_would_be_given(written):
-    explained = re.sub(r"\s+", " ", written) + " -"
-    defaults = re.findall(r"--([a-z_]+\.[a-z_.]+) \S+ \((?:type: [^()]*?, )?default: (.*?)\) (?=-|[a-z])", explained)
+    options = [" ".join(option.split()) for option in re.split(r"\n\n|\n  (?=--)", written)]
+    found = (re.fullmatch(r"--([a-z_]+\.[a-z_.]+) .*[(,] ?default: (.*)\)", option) for option in options)
+    defaults = [match.groups() for match in found if match]
     needed = ["--run", "R", "--data.dicom_root", "D", "--labels.sheet", "S.csv", "--train.epochs", "1"]
     given = [part for name, value in defaults if f"--{name}" not in needed for part in (f"--{name}", value)]
     assert len(defaults) > 100
