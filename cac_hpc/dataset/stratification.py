@@ -47,7 +47,7 @@ def make_folds(
     else:
         if len(patients) < cfg.folds:
             raise InputError(
-                f"split.folds is {cfg.folds}, but the labels name only {len(patients)} patient{'s' * (len(patients) != 1)}; "
+                f"split.folds is {cfg.folds}, but the labels name only {len(patients)} patients; "
                 "wanted at least one patient per fold"
             )
         target = target if groups is None else _within_category(patients, target, groups, patient)

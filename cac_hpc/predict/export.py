@@ -229,5 +229,6 @@ def summary(bundle: Bundle, out: Path) -> list[str]:
         f"{len(bundle.known)} salted digests of slices mark the {bundle.training.studies} training studies",
     ]
     if bundle.sets:
-        lines.append(f"prediction sets: {bundle.sets.coverage:.0%} wanted, calibrated on {bundle.sets.patients} patients")
+        sets = bundle.sets
+        lines.append(f"prediction sets: {sets.coverage:.0%} wanted, calibrated on {sets.patients} patients")
     return lines if bundle.licence else [*lines, "no licence: --licence TEXT says on what terms others may use it"]

@@ -94,7 +94,8 @@ def methods(found: Sequence[Comparison]) -> list[str]:
     return [
         f"Differences: 95 % percentile intervals of {counted.draws} draws of patients (seed {counted.seed}), the "
         "same for both runs. They tell of other patients, not of training again with another seed, and none is made "
-        "wider for the number of figures and runs compared: of twenty true zeros one is missed by chance.",
+        "wider for the number of figures and runs compared: of twenty differences that are truly zero one seems not to "
+        "be, by chance.",
         chance(found),
     ]
 
@@ -182,7 +183,7 @@ def _columns(letters: tuple[str, str]) -> list[str]:
 def _figure_rows(figures: Mapping[str, Difference]) -> list[list[str]]:
     return [
         [
-            name.replace("_", " "),
+            formatting.heading(name),
             formatting.number(figure.reference),
             formatting.number(figure.other),
             formatting.brief(figure),
@@ -196,7 +197,7 @@ def _without_interval(figures: Mapping[str, Difference]) -> list[str]:
     names: dict[str, list[str]] = {}
     for name, figure in figures.items():
         if figure.note:
-            names.setdefault(figure.note, []).append(name.replace("_", " "))
+            names.setdefault(figure.note, []).append(formatting.heading(name))
     return [f"{'all' if len(of) == len(figures) else ', '.join(of)}: {note}." for note, of in names.items()]
 
 

@@ -22,8 +22,8 @@ def words(name: str) -> str:
 
 
 def heading(figure: str) -> str:
-    """What a column of a figure is called."""
-    return figure.replace("_", " ").replace("f1", "F1")
+    """What a row or a column of a figure is called."""
+    return figure.replace("_", " ").replace("f1", "F1").replace("icc", "ICC")
 
 
 def figure_name(figure: str) -> str:

@@ -10,7 +10,7 @@ from cac_hpc.results.levels import Level
 from cac_hpc.results.matrices import Matrix, Pooled, Published
 from cac_hpc.results.report import Report
 from cac_hpc.sections import formatting, wording
-from cac_hpc.sections.formatting import number, with_interval
+from cac_hpc.sections.formatting import heading, number, with_interval
 
 OWN_PART = (
     "Of a slice this model gives the category of what counted on it, mostly below its patient's: the figures of slices "
@@ -132,15 +132,15 @@ def figures(results: Level) -> list[list[str]]:
     """A row per count and figure: pooled, over the folds, of each fold."""
     pooled, folds = results.pooled, results.folds
     if not folds and pooled.n:
-        counts = [[name.replace("_", " "), str(getattr(pooled, name))] for name in COUNTS]
-        return counts + [[name.replace("_", " "), with_interval(figure)] for name, figure in pooled.figures.items()]
+        counts = [[heading(name), str(getattr(pooled, name))] for name in COUNTS]
+        return counts + [[heading(name), with_interval(figure)] for name, figure in pooled.figures.items()]
     rows = [
-        [name.replace("_", " "), str(getattr(pooled, name)), "", *(str(getattr(fold, name)) for fold in folds)]
+        [heading(name), str(getattr(pooled, name)), "", *(str(getattr(fold, name)) for fold in folds)]
         for name in COUNTS
     ]
     for name, figure in pooled.figures.items():
         of_folds = [number(fold.figures[name].value) for fold in folds]
-        rows.append([name.replace("_", " "), with_interval(figure), _over_folds(results, name), *of_folds])
+        rows.append([heading(name), with_interval(figure), _over_folds(results, name), *of_folds])
     return rows
 
 
@@ -158,7 +158,7 @@ def category_figures(part: Matrix) -> list[str]:
 
 
 def category_columns(level: str, part: Matrix) -> list[str]:
-    return ["category", *map(formatting.heading, category_figures(part)), f"{level}s", "predicted"]
+    return ["category", *map(heading, category_figures(part)), f"{level}s", "predicted"]
 
 
 def categories(names: Sequence[str], part: Matrix) -> list[list[str]]:
@@ -178,7 +178,7 @@ def collapsed(results: Level) -> tuple[list[str], list[list[str]], list[str]]:
         if scheme.pooled:
             recall = ", ".join(with_interval(category.figures["recall"]) for category in scheme.pooled.categories)
             rows.append([name, *(with_interval(scheme.pooled.figures[key]) for key in COLLAPSED), recall])
-    return ["collapsed to", *(key.replace("_", " ") for key in COLLAPSED), "recall of each"], rows, notes
+    return ["collapsed to", *map(heading, COLLAPSED), "recall of each"], rows, notes
 
 
 def reliability(results: Level) -> list[list[str]]:

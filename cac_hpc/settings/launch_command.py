@@ -45,7 +45,7 @@ def parse_launch(doc: str | None, argv: Sequence[str] | None = None) -> tuple[Co
     text = "go on with this run: only what has no valid result; other settings as --section.key VALUE or --section FILE"
     launcher.add_argument("--resume", metavar="RUN", help=f"{text}, never with --config or --run")
     launcher.add_argument("--wait", action="store_true", help="follow the run to its end")
-    launcher.add_argument("--dry_run", action="store_true", help="check everything and write the scripts, submit nothing")
+    launcher.add_argument("--dry_run", action="store_true", help="check all, write the scripts, submit nothing")
     launcher.add_argument("--print_config", action="store_true", help="show the settings that result, do nothing")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(arguments):

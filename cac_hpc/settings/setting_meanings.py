@@ -1,4 +1,4 @@
-"""What settings mean and of what types they are, in words: for the launcher's help and the tables of docs/settings.md."""
+"""What settings mean, and their types in words: for the launcher's help and docs/settings.md."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ def meanings(kind: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     for node, after in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.AnnAssign):
-            has_docstring = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-            said = [str(after.value.value)] if has_docstring else _comments(node, lines)
-            found[ast.unparse(node.target)] = " ".join(" ".join(said).split())
+            said = " ".join(_comments(node, lines))
+            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                said = str(after.value.value)
+            found[ast.unparse(node.target)] = " ".join(said.split())
     return found
 
 
@@ -37,7 +38,7 @@ def _comments(node: ast.AnnAssign, lines: list[str]) -> Iterator[str]:
 
 
 def type_text(hint: Any) -> str:
-    """A type as people call it: ``text or none``. The values that a setting can have, where they are few, are listed."""
+    """A type as people call it: ``text or none``; the values that a setting can have, where they are few."""
     arguments = get_args(hint)
     if get_origin(hint) is Literal:
         return ", ".join(arguments)
