@@ -1,4 +1,4 @@
-"""What the launcher shows of itself: its own options and all settings: what they mean, types and defaults."""
+"""The launcher's help: its own options, and every setting with its meaning, type and default."""
 
 from __future__ import annotations
 

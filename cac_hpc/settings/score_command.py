@@ -18,7 +18,7 @@ RULE_HELP = {
     "min_area_pixels": "the same in pixels",
     "neighbours": "of a pixel that make one lesion with it, 8 or 4",
     "spacing_factor": "true or false: scale by slice spacing / 3 mm",
-    "mass_factor": "mg per mm3 and HU of this scanner, for the mass",
+    "mass_factor": "mg per mm3 and HU of this scanner, for the mass; no mass if left out",
 }
 
 
@@ -98,12 +98,13 @@ def parse_score(doc: str | None, argv: Sequence[str] | None = None) -> ScoreConf
     rule = dataclasses.fields(RuleConfig)
     for spec in rule:
         kind = kinds[str(spec.type).removesuffix(" | None")]
+        usual = "" if spec.default is None else f"; default {str(spec.default).lower()}"
         parser.add_argument(
             f"--{spec.name}",
             type=kind,
             default=spec.default,
             metavar="X",
-            help=f"{RULE_HELP[spec.name]}; default {spec.default}",
+            help=f"{RULE_HELP[spec.name]}{usual}",
         )
     read = vars(parser.parse_args(argv))
     chosen = RuleConfig(**{spec.name: read.pop(spec.name) for spec in rule})

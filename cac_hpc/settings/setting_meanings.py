@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import sys
 from collections.abc import Iterator
@@ -16,10 +17,8 @@ SEVERAL = {str: "texts", int: "integers", float: "numbers"}
 
 def meanings(kind: Any) -> dict[str, str]:
     """What stands at each setting of a section: a comment above it and on its line, or a docstring below it."""
-    source = Path(sys.modules[kind.__module__].__file__ or "").read_text(encoding="utf-8")
-    lines = source.splitlines()
-    classes = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
-    body = next(node.body for node in classes if node.name == kind.__name__)
+    lines, classes = _module(kind.__module__)
+    body = classes[kind.__name__].body
     found: dict[str, str] = {}
     for node, after in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.AnnAssign):
@@ -28,6 +27,13 @@ def meanings(kind: Any) -> dict[str, str]:
                 said = str(after.value.value)
             found[ast.unparse(node.target)] = " ".join(said.split())
     return found
+
+
+@functools.cache
+def _module(name: str) -> tuple[list[str], dict[str, ast.ClassDef]]:
+    """The lines of a module, and its classes."""
+    source = Path(sys.modules[name].__file__ or "").read_text(encoding="utf-8")
+    return source.splitlines(), {node.name: node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
 
 
 def _comments(node: ast.AnnAssign, lines: list[str]) -> Iterator[str]:
