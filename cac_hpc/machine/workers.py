@@ -30,6 +30,7 @@ GIB = 1 << 30
 START_S = 300.0  # a cold file system takes long to import everything
 # of a worker's process: multiprocessing would start a further one to clean up behind it, and import the caller's script
 BEGINNING = """import sys
+sys.path[:] = filter(None, sys.path)  # what lies in the caller's folder may be called as a module is
 from multiprocessing.connection import Connection
 line = Connection(int(sys.argv[1]))
 sys.path[:] = line.recv()

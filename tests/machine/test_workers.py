@@ -90,6 +90,13 @@ def test_what_breaks_a_worker_is_told_and_the_next_task_done_by_another(worker, 
 
 
 @pytest.mark.timeout(60)
+def test_a_worker_imports_nothing_from_the_folder_that_its_caller_is_in(worker, tmp_path, monkeypatch):
+    (tmp_path / "socket.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    assert worker.run("work", lambda pid: None) > 0
+
+
+@pytest.mark.timeout(60)
 def test_a_worker_that_works_is_kept(worker):
     assert len({worker.run("work", lambda pid: None) for _ in range(3)}) == 1
 
