@@ -126,6 +126,9 @@ def _run_stage(
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             _stop_all(children)
+            while not all(result.done() for result in results):  # a thread may have started one meanwhile
+                _stop_all(children)
+                wait(results, timeout=POLL_S)
     failed = [task for task, result in zip(tasks, results, strict=True) if result.result() != 0]
     return [task for task in failed if not (stage.shared and task.done)]
 

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 
 import pytest
 
@@ -42,12 +43,17 @@ tell("ended")
 
 
 @pytest.fixture
-def fold_order(tmp_path, scans, monkeypatch):
-    """Runs the folds of a run with a stand-in for training, each as ``how`` says; returns what they told, in order."""
+def run(tmp_path, scans, monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
-    run = RunPaths(prepare(tmp_path, scans, train={"epochs": 1}))
-    cfg = stored_settings.load(run.config)
     monkeypatch.setattr(local, "_room", lambda cfg, stage: [None])
+    yield RunPaths(prepare(tmp_path, scans, train={"epochs": 1}))
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def fold_order(tmp_path, run, monkeypatch):
+    """Runs the folds of a run with a stand-in for training, each as ``how`` says; returns what they told, in order."""
+    cfg = stored_settings.load(run.config)
 
     def order(how):
         monkeypatch.setattr(
@@ -56,8 +62,7 @@ def fold_order(tmp_path, scans, monkeypatch):
         list(local.start(run, cfg, stages.tasks_of(cfg, run, "folds"), {}))
         return (tmp_path / "told").read_text(encoding="ascii").splitlines()
 
-    yield order
-    signal.signal(signal.SIGTERM, before)
+    return order
 
 
 def test_the_next_fold_has_loaded_when_the_one_before_ends_and_begins_only_then(fold_order):
@@ -72,3 +77,24 @@ def test_a_fold_that_was_killed_while_it_waited_is_started_again(fold_order):
     assert [line for line in told if "began" in line] == ["began 0", "began 1", "began 2"]
     assert told.count("loaded 1") == told.count("loaded 2") == 2
     assert told[-1] == "ended 2"
+
+
+@pytest.mark.timeout(60)
+def test_a_task_that_is_started_while_all_are_stopped_is_stopped_too(run, monkeypatch):
+    cfg, stopped = stored_settings.load(run.config), threading.Event()
+    start_task, stop_all = local._start_task, local._stop_all
+
+    def start_late(*given):
+        stopped.wait()
+        return start_task(*given)
+
+    def stop_and_tell(children):
+        stop_all(children)
+        stopped.set()
+
+    monkeypatch.setattr(stages, "command", lambda *_: [sys.executable, "-c", "import signal; signal.pause()"])
+    monkeypatch.setattr(local, "_start_task", start_late)
+    monkeypatch.setattr(local, "_stop_all", stop_and_tell)
+    steps = local.start(run, cfg, stages.tasks_of(cfg, run, "aggregate"), {})
+    next(steps)
+    steps.close()
