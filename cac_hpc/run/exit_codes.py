@@ -11,6 +11,8 @@ from collections.abc import Callable
 from cac_hpc.run import logs
 from cac_hpc.settings.errors import InputError, WorkError
 
+NO_THREAD = "can't start new thread"  # as Python says it
+STANDARD_ERROR = 2  # the last of the standard streams
 MANY = 20_000  # objects made before Python looks which are garbage; its own 700 let it look all the while modules load
 
 
@@ -19,6 +21,7 @@ def exit_code(main: Callable[[], int]) -> int:
 
     Returns: the job's own code; 2 for wrong input, 1 for a full disk and the like.
     """
+    _open_standard_streams()
     gc.set_threshold(MANY)
     atexit.register(gc.freeze)  # nor are the modules looked through when they go: of torch's that takes half a second
     try:
@@ -38,3 +41,15 @@ def exit_code(main: Callable[[], int]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         logs.say(f"error: {where}{error.strerror or error}", sys.stderr)
         return 1
+    except RuntimeError as error:
+        if str(error) != NO_THREAD:
+            raise
+        logs.say(f"error: {error}: too many processes (ulimit -u) or too little memory", sys.stderr)
+        return 1
+
+
+def _open_standard_streams() -> None:
+    """Open those that the caller has closed: else a shard may get their number, and what libraries print be in it."""
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= STANDARD_ERROR:
+        os.set_inheritable(opened, True)
+    os.close(opened)
