@@ -112,14 +112,14 @@ def _resumed(run: str | None, given: Sequence[tuple[str, str]]) -> dict[str, Any
     """
     if run is None:
         return None
+    folder = stored_settings.run_folder(run)
     for key, value in given:
         if key in ("config", "run"):
             raise InputError(
                 f"--{key} {value} with --resume {run}: found both, wanted one of them; to change how the run"
                 f" goes on: --resume {run} --section.key VALUE, or --section FILE; for a new run with its settings: "
-                f"{new_run(Path(run), given)}"
+                f"{new_run(folder, given)}"
             )
-    folder = stored_settings.run_folder(run)
     return stored_settings.read(folder / stored_settings.CONFIG) | {"run": str(folder)}
 
 

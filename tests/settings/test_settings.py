@@ -380,6 +380,13 @@ def test_resume_of_nothing_is_not_the_folder_that_one_is_in(stored, monkeypatch)
             parse("--resume", nothing)
 
 
+def test_a_run_that_is_resumed_may_be_the_folder_that_one_is_in(stored, monkeypatch):
+    monkeypatch.chdir(stored.root)
+    assert parse("--resume", ".").run == str(stored.root)
+    with pytest.raises(InputError, match=f"python jobs/launch_cv.py --config {stored.root}/config.yaml"):
+        parse("--resume=.", "--config", "X")
+
+
 def test_differences_name_the_key_and_both_values(minimal):
     one = parse("--config", minimal)
     other = dataclasses.replace(one, train=dataclasses.replace(one.train, epochs=9))
