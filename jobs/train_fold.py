@@ -15,6 +15,7 @@ from cac_hpc.settings import run_commands
 
 def main() -> int:
     processes.listen()  # before torch, which takes seconds
+    processes.die_with_torchrun()
     run, asked = run_commands.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
     from cac_hpc.run import provenance
     from cac_hpc.train import training

@@ -52,5 +52,5 @@ def list_cohort(
         else:
             unlabelled[study] = len(found)
     strays = is_folder.keys() - beside
-    stray = sum((Path(root) / name).resolve() not in ours for name in strays)
+    stray = sum(Path(os.path.realpath(Path(root) / name)) not in ours for name in strays)
     return Listed(num_files, num_bytes, digests, unlabelled, stray)

@@ -71,6 +71,12 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
+def die_with_torchrun() -> None:
+    """Have a rank end with the torchrun that has started it, which would leave it behind when it is killed."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        die_with(os.getppid())
+
+
 def signal_name(number: int) -> str:
     return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 

@@ -72,10 +72,6 @@ class NoDevice(RuntimeError):
     """The device that was asked for is not there: one line."""
 
 
-def under_torchrun() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ
-
-
 def torchrun(arguments: Sequence[str]) -> list[Failure]:
     """Start ranks with torchrun and wait until they have ended; returns those of this node that failed.
 

@@ -6,7 +6,6 @@ from its number, and whatever changes is in the checkpoint.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -56,8 +55,6 @@ def train_fold(root: Path, fold: int) -> int:
     Raises: InputError if the run has no such fold or a checkpoint was made under other circumstances; WorkError if a
     rank or the device is lost, or the loss is not finite.
     """
-    if distributed.under_torchrun():
-        processes.die_with(os.getppid())  # killed, it would leave its ranks behind
     run = RunPaths(root)
     with causes.in_run(root):
         num_folds = len(splits.read_splits(run.splits))

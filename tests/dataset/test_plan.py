@@ -55,6 +55,13 @@ def test_with_a_key_no_table_holds_a_folder_name_and_the_labels_stay_with_their_
     assert {row["patient"] for row in rows(run / "dataset" / "studies.csv")} == set(expected)
 
 
+def test_a_link_to_itself_beside_the_studies_is_a_stray_file(tmp_path):
+    scans = write_scans(tmp_path / "scans")
+    run = prepare(tmp_path, scans)
+    (scans / "loop").symlink_to("loop")
+    assert plan.make_plan(stored_settings.load(run / "config.yaml")).stray == 1
+
+
 @pytest.mark.parametrize("secret", ["", "short"])
 def test_a_key_that_could_be_guessed_is_refused(tmp_path, scans, secret):
     with pytest.raises(InputError, match=r"data.pseudonym_key is .* wanted a file with 16 or more random characters"):

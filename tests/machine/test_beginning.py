@@ -4,7 +4,20 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
+
+from cac_hpc.machine import processes
+from tests.support.runs import REPO
+from tests.support.waiting import wait_for
+
+TORCHRUN = """
+import subprocess, sys
+rank = subprocess.Popen([sys.executable, *sys.argv[1:]])
+print(rank.pid, flush=True)
+rank.wait()
+"""
 WAITING = """
 import os, sys
 from cac_hpc.machine import processes
@@ -53,3 +66,18 @@ def test_a_waiting_process_that_is_asked_to_stop_does_not_begin():
 
 def test_a_process_that_was_not_started_ahead_begins_whatever_its_input_is():
     assert end(start(subprocess.DEVNULL, waits=False)) == "True None"
+
+
+@pytest.mark.timeout(180)
+def test_a_rank_whose_torchrun_is_killed_while_it_loads_torch_ends(undisturbed_run):
+    fold = [str(REPO / "jobs" / "train_fold.py"), "--run", str(undisturbed_run), "--fold", "0"]
+    env = {**os.environ, "CAC_HPC_WAITS": "1", "TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "1"}
+    torchrun = subprocess.Popen([sys.executable, "-c", TORCHRUN, *fold], env=env, stdin=-1, stdout=-1, text=True)
+    rank = int(torchrun.stdout.readline())
+    maps = Path(f"/proc/{rank}/maps")
+    wait_for(lambda: "libtorch" in maps.read_text(encoding="ascii"), 60, "torch")
+    torchrun.kill()
+    try:
+        wait_for(lambda: processes.start_time(rank) is None, 30, "the rank's end")
+    finally:
+        torchrun.communicate()

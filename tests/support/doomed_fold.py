@@ -22,6 +22,7 @@ POINT, NUMBER, VICTIM, WHAT = os.environ.get("CAC_DOOM", "never 0 none none").sp
 
 def main() -> int:
     processes.listen()
+    processes.die_with_torchrun()
     run, asked = run_commands.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
     from cac_hpc.run import disk
     from cac_hpc.train import checkpoint, passes, setup, steps, training
