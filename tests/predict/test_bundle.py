@@ -178,6 +178,12 @@ def test_a_blank_more_in_the_manifest_is_noticed(written):
     refused(written, "bundle.json is not as it was written")
 
 
+def test_a_manifest_with_a_value_that_is_no_number_is_refused(written):
+    content = contents(written)
+    rewrite(written, content | {"bundle.json": content["bundle.json"].replace(b"{", b'{"more": NaN, ', 1)})
+    refused(written, "bundle.json is not as it was written")
+
+
 def test_a_member_that_is_missing_or_not_listed_is_refused(written):
     content = contents(written)
     rewrite(written, {name: data for name, data in content.items() if name != "fold-1.pt"})

@@ -4,10 +4,12 @@ import shutil
 
 import pytest
 
-from cac_hpc.dataset import kept_plan, splits
+from cac_hpc.dataset import integrity, kept_plan, splits
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.settings.errors import InputError
 from tests.support.runs import job, job_here
+
+NO_NUMBER = f'{{"format_version": {integrity.FORMAT_VERSION}, "content_sha256": "", "slices": NaN}}'
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def run(finished_run, tmp_path):
         ("splits.json", "train_fold.py", ["--fold", "0"], "[]"), ("splits.json", "aggregate.py", [], None),
         ("dataset/plan.json", "launch_cv.py", ["--dry_run"], None), ("dataset/plan.json", "pack.py", [], "[]"),
         ("dataset/dataset.json", "launch_cv.py", ["--dry_run"], "[]"),
-        ("dataset/dataset.json", "aggregate.py", [], None),
+        ("dataset/dataset.json", "aggregate.py", [], None), ("dataset/dataset.json", "aggregate.py", [], NO_NUMBER),
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_one_line_with_the_command_that_writes_it_again(run, name, script, options, content):
