@@ -6,13 +6,12 @@ Axes: Z slice, H row, W column.
 from __future__ import annotations
 
 import logging
-import struct
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
@@ -25,16 +24,13 @@ from pydicom.uid import (
     CTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
-    JPEG2000TransferSyntaxes,
-    RLELossless,
     generate_uid,
 )
 
-from cac_hpc.volumes import decoders
+from cac_hpc.volumes import codestreams, decoders
 from cac_hpc.volumes.acquisition import HAS_ITEMS
 
-PLUGINS = ("pyjpegls", "pylibjpeg", "pydicom")  # the first that is there decodes, never what else may be installed
-FRAME_HEADERS = {0xFFF7, *range(0xFFC0, 0xFFD0)} - {0xFFC4, 0xFFC8, 0xFFCC}  # markers of JPEG-LS and JPEG
+PLUGINS = ("pyjpegls", "pylibjpeg")  # the first that is there decodes, never what else may be installed
 
 _GROUPS = {  # functional group sequence of an enhanced CT, and what to take from it
     "CTImageFrameTypeSequence": ("FrameType",),
@@ -62,17 +58,9 @@ _AS_IN_SINGLE_FRAMES = {
 }
 
 
-class Coded(NamedTuple):
-    """Size in pixels and bits per pixel of what a codestream decodes to."""
-
-    rows: int
-    columns: int
-    precision: int
-
-
 def can_decode(syntax: str) -> bool:
     """Whether compressed pixels of a transfer syntax can be decoded here."""
-    return bool(_plugins(syntax))
+    return syntax in decoders.SYNTAXES or bool(_plugins(syntax))
 
 
 def read_slices(file: BinaryIO, keywords: set[str]) -> list[dict[str, str | int]]:
@@ -145,7 +133,7 @@ def stored_frames(ds: Dataset) -> Iterator[np.ndarray]:
             continue
         with quiet():
             codestream = get_frame(data, frame, number_of_frames=count)
-        said = coded(codestream, str(syntax))
+        said = codestreams.coded(codestream, str(syntax))
         if said and said[:2] != size:
             raise ValueError("a frame of another size than the header says")
         yield decode(codestream, str(syntax), *size, int(ds.BitsStored), signed=False, bits_allocated=bits)
@@ -175,49 +163,34 @@ def read_codestream(file: BinaryIO, frame: int, num_frames: int) -> bytes:
         return get_frame(file, frame, number_of_frames=num_frames)
 
 
-def coded(codestream: bytes, syntax: str) -> Coded | None:
-    """What a codestream says of itself, without decoding it; None if it says nothing, as with run-length encoding.
-
-    Raises: ValueError or struct.error if it is no such codestream, or cut short.
-    Source: ISO/IEC 10918-1 B.2.2 (JPEG), 14495-1 C.2.2 (JPEG-LS), 15444-1 A.5.1 (JPEG 2000).
-    """
-    if syntax == RLELossless:
-        return None
-    if syntax in JPEG2000TransferSyntaxes:
-        start = codestream.index(b"\xff\x4f\xff\x51", 0, 1024) + 8
-        right, bottom, left, top, depth = struct.unpack_from(">4I18xB", codestream, start)
-        return Coded(bottom - top, right - left, (depth & 0x7F) + 1)
-    marker, position = 0xFFD8, 2
-    while marker not in FRAME_HEADERS:
-        marker, length = struct.unpack_from(">HH", codestream, position)
-        position += 2 + length
-    precision, rows, columns = struct.unpack_from(">BHH", codestream, position - length + 2)
-    return Coded(rows, columns, precision)
-
-
 def decode(
     codestream: bytes, syntax: str, rows: int, columns: int, bits_stored: int, signed: bool, bits_allocated: int = 16
 ) -> np.ndarray:
     """Decode the compressed pixels of one grey frame.
 
     Returns: (H, W) stored values.
-    Raises: whatever a decoder raises on a broken codestream; decoders.Damaged.
+    Raises: Refused if it is cut short or not whole; whatever a decoder raises on a broken codestream.
     """
-    said = coded(codestream, syntax)
+    said = codestreams.coded(codestream, syntax)
+    codestreams.require_end(codestream, syntax)
     # unused high bits are the sign, or BitsStored is wrong: then they must stay as they are, for others to see
     sign_only = said is not None and said.precision <= bits_stored
+    if syntax in decoders.SYNTAXES:
+        stored_HW = decoders.decode(codestream, syntax, (rows, columns), bits_allocated)
+        return _signed(stored_HW, max(bits_allocated - bits_stored, 0) if sign_only else 0, signed)
     options: dict[str, Any] = {"bits_allocated": bits_allocated, "bits_stored": bits_stored}
     options |= {"rows": rows, "columns": columns, "number_of_frames": 1, "correct_unused_bits": sign_only}
     options |= {"pixel_representation": int(signed)}
     options |= {"samples_per_pixel": 1, "photometric_interpretation": "MONOCHROME2"}
     with quiet():
-        decoder, frames = get_decoder(syntax), encapsulate([codestream])
-        *faster, last = _plugins(syntax) or ("",)
-        for plugin in faster:
-            with suppress(Exception):
-                return np.asarray(decoder.as_array(frames, index=0, decoding_plugin=plugin, **options)[0])
-            decoders.require_whole(codestream, syntax)
-        return np.asarray(decoder.as_array(frames, index=0, decoding_plugin=last, **options)[0])
+        decoder, (plugin,) = get_decoder(syntax), _plugins(syntax)
+        return np.asarray(decoder.as_array(encapsulate([codestream]), index=0, decoding_plugin=plugin, **options)[0])
+
+
+def _signed(stored_HW: np.ndarray, unused: int, signed: bool) -> np.ndarray:
+    """Stored values with the sign that they are meant to have, above which that many bits are not used."""
+    stored_HW = stored_HW.view(stored_HW.dtype.str.replace("u", "i")) if signed else stored_HW
+    return stored_HW << unused >> unused if unused else stored_HW
 
 
 def write_series(
@@ -282,17 +255,12 @@ def _new_slice(hu_HW: np.ndarray, z_mm: float, pixel_spacing_mm: float, intercep
 
 @cache
 def _plugins(syntax: str) -> tuple[str, ...]:
-    """The plugins of pydicom that decode a transfer syntax; the last is asked for what the one before it leaves."""
+    """The plugin of pydicom that decodes a transfer syntax, if there is one."""
     try:
-        decoder = get_decoder(syntax)
+        available = get_decoder(syntax).available_plugins
     except NotImplementedError:
         return ()
-    theirs = tuple(name for name in PLUGINS if name in decoder.available_plugins)[:1]
-    if not theirs or not decoders.is_available(syntax):
-        return theirs
-    if decoders.NAME not in decoder.available_plugins:
-        decoder.add_plugin(decoders.NAME, (decoders.__name__, decoders.decode_frame.__name__))
-    return (decoders.NAME, *theirs)
+    return tuple(name for name in PLUGINS if name in available)[:1]
 
 
 @contextmanager

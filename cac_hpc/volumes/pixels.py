@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import images
+from cac_hpc.volumes import codestreams, images
 from cac_hpc.volumes.header import Header
 from cac_hpc.volumes.images import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, Image
 
@@ -96,7 +96,7 @@ def _decompressed(image: Image, file: int) -> np.ndarray:
     codestream = dicom.read_codestream(images.stream(file, image.pixels_at), image.frame, image.num_frames)
     if len(codestream) > 2 * header.num_bytes + SLACK:
         raise Refused("wrong_length", f"{len(codestream)} compressed bytes for {header.num_bytes}")
-    if coded := dicom.coded(codestream, syntax):
+    if coded := codestreams.coded(codestream, syntax):
         if coded[:2] != wanted:
             raise Refused("wrong_length", f"decodes to {coded[:2]}, wanted {wanted}")
         if coded.precision <= 8:
