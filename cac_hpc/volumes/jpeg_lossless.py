@@ -95,7 +95,7 @@ def require_written(frame: Frame, stored_HW: np.ndarray) -> None:
     scans = RESTART.split(frame.scan) if frame.restart else [frame.scan]
     parts = [stored_HW[row : row + rows] for row in range(0, len(stored_HW), rows or 1)]
     if rest or len(scans) != len(parts) or not all(
-        _is_written(_bits(scan), _differences(part_HW, frame).ravel(), codes, lengths)
+        _is_written(_bits(scan), part_HW, frame, codes, lengths)
         for scan, part_HW in zip(scans, parts, strict=True)
     ):  # fmt: skip
         raise Refused("cannot_decode", "bits that are no pixels of JPEG Lossless")
@@ -144,15 +144,20 @@ def _bits(scan: bytes) -> np.ndarray:
     return np.delete(scan_B, following)
 
 
-def _is_written(scan_B: np.ndarray, differences_N: np.ndarray, codes: np.ndarray, lengths: np.ndarray) -> bool:
-    """Whether bits are the codes of these differences, one after the other, and no byte is left.
+def _is_written(
+    scan_B: np.ndarray, stored_HW: np.ndarray, frame: Frame, codes: np.ndarray, lengths: np.ndarray
+) -> bool:
+    """Whether bits are the codes of the differences of pixels, one after the other, and no byte is left.
 
     Args:
         codes, lengths: of each difference.
     """
     end, padded_B = 0, np.append(scan_B, np.zeros(8, np.uint8))
-    for first in range(0, len(differences_N), AT_ONCE):
-        differences_M = differences_N[first : first + AT_ONCE].astype(np.intp)  # as numpy looks them up
+    rows = max(AT_ONCE // stored_HW.shape[1], 1)
+    for first in range(0, len(stored_HW), rows):
+        above = min(first, 1)
+        differences_HW = _differences(stored_HW[first - above : first + rows], frame)[above:]
+        differences_M = differences_HW.astype(np.intp).ravel()  # as numpy looks them up
         length_M = lengths.take(differences_M)
         if (longest := int(length_M.max())) >= UNKNOWN:
             return False
