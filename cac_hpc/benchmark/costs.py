@@ -22,7 +22,8 @@ from cac_hpc.settings.checks import require
 
 END_S = 10.0  # for a process that was killed
 FIRST_LOOK_S, LOOK_S = 0.001, 0.02  # between two looks at the memory: twice as long each time, up to this
-PEAK = re.compile(r"VmHWM:\s*(\d+) kB")
+PAUSE = 20  # times as long as a look takes: whose pages are shared takes a process of 1 GB about 5 ms to say
+FACT = re.compile(r"^(\w+):\s*(\d+) kB", re.M)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Cost:
 
     seconds: float
     cpu_seconds: float  # of it and of all processes that it waited for, user and system
-    peak_bytes: int  # the most that each process had in memory, summed over those that ran at the same time
+    peak_bytes: int  # the most that all of them had in memory at a time; what forks share counts once
     told: float | None = None  # a number that it has left in its files
 
     @property
@@ -91,7 +92,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
             os.kill(pid, signal.SIGKILL)
     process.wait()
     deadline = time.monotonic() + END_S
-    while any(Path(f"/proc/{pid}/exe").exists() for pid in ending) and time.monotonic() < deadline:
+    while any(map(_is_alive, ending)) and time.monotonic() < deadline:
         time.sleep(LOOK_S)
 
 
@@ -103,17 +104,17 @@ def last_json(log: Path) -> dict[str, Any]:
 
 
 def _watch(process: subprocess.Popen[bytes], timeout_s: float) -> int:
-    """Wait for the end of a process; returns its peak memory, of which ru_maxrss knows no sum.
-
-    What only one look sees is left out: a process about to start another one shows twice for a moment.
-    """
-    peak, before, ended, wait_s = 0, 0, os.pidfd_open(process.pid), FIRST_LOOK_S
+    """Wait for the end of a process; returns its peak memory, of which ru_maxrss knows no sum."""
+    peak, highest, ended, wait_s = 0, {process.pid: 0}, os.pidfd_open(process.pid), FIRST_LOOK_S
     deadline = time.monotonic() + timeout_s
     try:
         while not select.select([ended], [], [], wait_s)[0]:
+            known, started = highest.keys(), time.process_time()
+            now, highest = _memory_bytes(process.pid, highest)
+            peak = max(peak, now)
             wait_s = min(LOOK_S, 2 * wait_s)
-            now = _memory_bytes(process.pid)
-            peak, before = max(peak, min(before, now)), now
+            if highest.keys() <= known:  # else the next look is the first at which a new one counts
+                wait_s = max(wait_s, PAUSE * (time.process_time() - started))
             if time.monotonic() > deadline:
                 raise subprocess.TimeoutExpired(process.args, timeout_s)
     finally:
@@ -121,14 +122,41 @@ def _watch(process: subprocess.Popen[bytes], timeout_s: float) -> int:
     return peak
 
 
-def _memory_bytes(pid: int) -> int:
-    """Of a process and all that descend from it."""
-    total = 0
-    for one in (pid, *_descendants(pid)):
+def _memory_bytes(pid: int, before: Mapping[int, int]) -> tuple[int, dict[int, int]]:
+    """Of a process and all that descend from it, and the most that each of them has ever had.
+
+    The kernel keeps the most, so that none is missed between two looks: where it has risen since the last look, it
+    counts in place of what there is now. A process that no look has seen before does not count: one that is about to
+    start another shows twice for a moment. Libraries that several processes have loaded count in each.
+
+    Args:
+        before: the most of each at the last look.
+    """
+    total, highest, family = 0, {}, [pid, *filter(_is_alive, _descendants(pid))]
+    for one in family:
         with contextlib.suppress(OSError):  # ended meanwhile
-            peak = PEAK.search(Path(f"/proc/{one}/status").read_text())
-            total += int(peak[1]) << 10 if peak else 0
-    return total
+            found = _facts(one, "status")
+            now, highest[one] = found.get("VmRSS", 0), found.get("VmHWM", 0)
+            shared = _shared_bytes(one) if len(family) > 1 else 0
+            if one in before:
+                total += (highest[one] if highest[one] > before[one] else now) - shared
+    return total, highest
+
+
+def _shared_bytes(pid: int) -> int:
+    """Memory of a process less its part of what it shares with forks, a half where two have it."""
+    found = _facts(pid, "smaps_rollup")
+    return found["Anonymous"] - found["Pss_Anon"] if "Pss_Anon" in found else 0  # Linux tells it since 5.4
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process has not ended; one that nobody has waited for yet is still listed, without any memory."""
+    return Path(f"/proc/{pid}/exe").exists()
+
+
+def _facts(pid: int, file: str) -> dict[str, int]:
+    """What the kernel says of the memory of a process, in bytes."""
+    return {name: int(kb) << 10 for name, kb in FACT.findall(Path(f"/proc/{pid}/{file}").read_text())}
 
 
 def _descendants(pid: int) -> list[int]:

@@ -15,7 +15,7 @@ from cac_hpc.cluster import circumstances
 from cac_hpc.cluster.circumstances import Circumstances
 from cac_hpc.evaluation import inputs, report_json
 from cac_hpc.evaluation.evaluate import evaluate
-from cac_hpc.machine import processes, workers
+from cac_hpc.machine import memory, processes, workers
 from cac_hpc.report import checksums, markdown, pages, pictures, publishing, tables
 from cac_hpc.report.pages import Appendix
 from cac_hpc.results.report import MissingFold, Report, Status
@@ -79,6 +79,7 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
         at_work: what folds are doing, for a provisional report; None for the final one.
     """
     cfg, found = stored_settings.load(run.config), inputs.load(run)
+    memory.give_back()
     for fold in (fold for fold, fault in found.faults.items() if fault and at_work is None):
         invalid = run.fold(fold).predictions  # out of the way, so that the fold is run again; nothing is lost
         invalid.replace(invalid.with_suffix(".csv.invalid"))
@@ -95,6 +96,7 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
 
         report = evaluate(found, status, missing, *named, begun)
         del found  # so that the processes that draw do not have it, too
+        memory.give_back()
         pictures.draw(figures, report, cfg.report.figure_dpi)
     write(run.report, report, circumstances.collect(run, cfg), cfg.report.window_hu, lesions)
     checksums.write(run.report)

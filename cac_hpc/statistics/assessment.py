@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from cac_hpc.machine import memory
 from cac_hpc.results.calibration import Calibration
 from cac_hpc.results.figures import Category, Figure
 from cac_hpc.results.levels import Collapsed, Level, OtherRule, OverFolds
@@ -84,6 +85,7 @@ def levels(tested: Sequence[Tested], cfg: ReportConfig, edges: Sequence[float]) 
     """
     sums = {level.name: sums_by_patient(level.units) for level in tested}
     sums = resample(sums, {level.name: level.units for level in tested if level.scored}, cfg)
+    memory.give_back()  # what drawing in several threads leaves is as much as slices need next
     return {level.name: _level(level, sums[level.name], edges) for level in tested}
 
 

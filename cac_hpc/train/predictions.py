@@ -139,6 +139,8 @@ def _pixels(studies: pd.DataFrame, axis: str, size: int) -> np.ndarray:
 def restrict(one: Predictions, studies: set[str]) -> Predictions:
     """The predictions of these studies alone."""
     kept = np.isin(one.studies, list(studies))
+    if kept.all():
+        return one
     rows, number = kept[one.study], np.cumsum(kept) - 1
     return replace(
         one, studies=one.studies[kept], study=number[one.study[rows]], slice=one.slice[rows], label=one.label[rows],

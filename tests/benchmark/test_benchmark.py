@@ -81,6 +81,40 @@ def test_memory_is_that_of_all_processes(tmp_path):
     assert cost.seconds >= 2 > cost.cpu_seconds
 
 
+@pytest.mark.parametrize(("own", "wanted"), [(0, 100), (50, 200)])
+def test_memory_that_forks_share_counts_once(tmp_path, own, wanted):
+    program = (
+        "import os, time\n"
+        "kept = bytearray(100 << 20)\n"
+        "for _ in range(2):\n"
+        "    if not os.fork():\n"
+        f"        own = bytearray({own} << 20)\n"
+        "        time.sleep(1)\n"
+        "        os._exit(0)\n"
+        "os.wait()\n"
+        "os.wait()"
+    )
+    cost = costs.run([sys.executable, "-c", program], tmp_path / "log", {})
+    assert wanted << 20 <= cost.peak_bytes <= (wanted + 40) << 20
+
+
+def test_memory_of_one_process_is_what_the_kernel_has_seen_at_most(tmp_path, monkeypatch):
+    monkeypatch.setattr(costs, "FIRST_LOOK_S", 0.5)
+    monkeypatch.setattr(costs, "LOOK_S", 0.5)
+    program = "import time; bytearray(100 << 20); print(open('/proc/self/status').read()); time.sleep(1)"
+    cost = costs.run([sys.executable, "-c", program], tmp_path / "log", {})
+    assert cost.peak_bytes >= 100 << 20
+    told = int(re.findall(r"VmHWM:\s*(\d+) kB", (tmp_path / "log").read_text())[0]) << 10
+    assert cost.peak_bytes == pytest.approx(told, rel=0.02)
+
+
+def test_peaks_of_different_times_are_not_added_up(tmp_path):
+    child = "import time; kept = bytearray(100 << 20); time.sleep(1)"
+    parent = f"import subprocess, sys; bytearray(200 << 20); subprocess.run([sys.executable, '-c', {child!r}])"
+    cost = costs.run([sys.executable, "-c", parent], tmp_path / "log", {})
+    assert 200 << 20 <= cost.peak_bytes <= 250 << 20
+
+
 def test_a_program_that_fails_is_told_with_its_words(tmp_path):
     with pytest.raises(RuntimeError, match="no such thing"):
         costs.run([sys.executable, "-c", "raise SystemExit('no such thing')"], tmp_path / "log", {})

@@ -1,6 +1,8 @@
-"""What looks for circles of references waits while very many objects are made, and works as ever afterwards."""
+"""What looks for circles of references waits while very many objects are made; free memory goes back to the system."""
 
 import gc
+import subprocess
+import sys
 
 import pytest
 
@@ -28,3 +30,22 @@ def test_circles_are_looked_for_again_after_an_error():
         raise ValueError("any")
     gc.unfreeze()
     assert gc.isenabled()
+
+
+def test_free_memory_goes_back_to_the_system():
+    """Of pieces so small that the C library keeps them, as the last of them is still there."""
+    program = (
+        "import resource\n"
+        "from cac_hpc.machine import memory\n"
+        "def mb(): return int(open('/proc/self/statm').read().split()[1]) * resource.getpagesize() >> 20\n"
+        "kept = [bytearray(100_000) for _ in range(1000)]\n"
+        "full, last = mb(), kept.pop()\n"
+        "del kept\n"
+        "free = mb()\n"
+        "memory.give_back()\n"
+        "print(full, free, mb())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    full, free, given_back = map(int, done.stdout.split())
+    assert full >= free > 90
+    assert given_back < 50
