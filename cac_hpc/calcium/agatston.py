@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy
 
+from cac_hpc.calcium import pieces
 from cac_hpc.settings.score_command import RuleConfig
 
 if TYPE_CHECKING:
@@ -170,13 +170,7 @@ def connected(position_V3: np.ndarray, shape: tuple[int, ...], offsets: Offsets)
         at = np.minimum(np.searchsorted(flat, wanted), max(count - 1, 0))
         here = np.flatnonzero(flat[at] == wanted) if count else np.zeros(0, int)
         pairs.append(np.stack([here, at[here]]))
-    one, other = np.concatenate(pairs, axis=1)
-    if not len(one):
-        return np.arange(count, dtype=np.int32)  # as scipy numbers them
-    order = np.argsort(one, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(np.bincount(one, minlength=count))])
-    graph = scipy.sparse.csr_array((np.ones(len(one)), other[order], starts), shape=(count, count))
-    return np.asarray(scipy.sparse.csgraph.connected_components(graph, directed=False)[1])
+    return pieces.connected(*np.concatenate(pairs, axis=1), count)
 
 
 def agatston_of(

@@ -19,6 +19,7 @@ from cac_hpc.calcium.agatston import Spacing
 from cac_hpc.calcium.aorta import AscendingAorta
 from cac_hpc.calcium.chest import AIR_HU
 from cac_hpc.calcium.heart import DENSE_HU, PURE_FAT_HU, Heart, Surroundings
+from cac_hpc.calcium.heart_core import core_distance_mm
 from cac_hpc.settings.score_command import RuleConfig
 
 VERSION = 4  # 4: ring_open; 3: the ascending aorta is not taken for the pulmonary trunk; 2: places by it,
@@ -250,7 +251,7 @@ def _of_grid(there: Surroundings, grid_V: tuple[np.ndarray, ...]) -> dict[str, n
         "region_share": there.region[at_P],
         "whole_share": there.whole[at_P],
         "atrium_share": there.behind_atrium[at_P],
-        "from_core_mm": np.minimum(there.from_core_mm[at_P], 100),
+        "from_core_mm": np.minimum(core_distance_mm(there.core, there.grid, at_P), 100),
         "fat_depth_mm": there.fat_depth_mm[at_P],
         "chamber_mm": planes.highest_around(there.fat_depth_mm, side(CHAMBER_MM), at_P),
         "region_near": share(there.region, NEAR_MM),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from cac_hpc.calcium import planes
+from cac_hpc.calcium import pieces, planes
 from cac_hpc.run.rejections import Refused
 
 GRID_MM = 2.0  # pixels of the grid, about
@@ -28,8 +28,6 @@ VERTEBRA_MM = 7.0  # bone that is farther from its rim is a vertebra's body
 AORTA_MM = (8.0, 19.0)  # radius of the descending aorta
 AORTA_LEFT_MM, AORTA_AHEAD_MM = (5.0, 50.0), (-35.0, 25.0)  # its middle: left of the spine's, behind the spine's front
 WALL_MM = 4.0  # of the aorta, with its blur
-
-IN_PLANE = np.array([np.zeros((3, 3)), [[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.zeros((3, 3))], bool)
 
 
 @dataclass(frozen=True)
@@ -78,12 +76,10 @@ def _factors(pixel_mm: tuple[float, ...], shape: tuple[int, ...]) -> tuple[int, 
 
 def outside_air(grid: Grid) -> np.ndarray:
     """Air and padding around the body, with the skin's blur."""
-    labels, count = scipy.ndimage.label(grid.hu < OUTSIDE_HU)
-    at_rim = np.zeros(count + 1, bool)
-    for rim in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
-        at_rim[rim] = True
-    at_rim[0] = False
-    return planes.dilate(at_rim[labels], disc(4.0, grid))
+    rim = np.ones(grid.hu.shape, bool)
+    rim[:, 1:-1, 1:-1] = False
+    found = pieces.find(grid.hu < OUTSIDE_HU)
+    return planes.dilate(found.mask_of(found.sums(rim) > 0), disc(4.0, grid))
 
 
 def find_lungs(grid: Grid, outside: np.ndarray) -> np.ndarray:
@@ -93,17 +89,13 @@ def find_lungs(grid: Grid, outside: np.ndarray) -> np.ndarray:
     """
     inner = planes.erode((grid.hu < AIR_HU) & ~outside, disc(LUNG_RIM_MM, grid))
     inner[(grid.hu > -200).mean((1, 2)) < 0.1] = False  # slices with no body
-    flat, piece, count = planes.pieces(planes.dilate(inner, disc(LUNG_RIM_MM, grid)))
-    inside = inner.ravel()[flat]
-    sum_hu = np.bincount(piece[inside], grid.hu.ravel()[flat[inside]], count)
-    mean_hu = sum_hu / np.maximum(1, np.bincount(piece[inside], minlength=count))
-    size_cm3 = np.bincount(piece, minlength=count) * grid.voxel_cm3
+    found = pieces.find(planes.dilate(inner, disc(LUNG_RIM_MM, grid)))
+    mean_hu = found.sums(np.where(inner, grid.hu, 0)) / np.maximum(1, found.sums(inner))
+    size_cm3 = found.pixels * grid.voxel_cm3
     lung = (size_cm3 > LUNGS_CM3 / 5) & (mean_hu > LUNG_HU[0]) & (mean_hu < LUNG_HU[1])
     if (found_cm3 := size_cm3[lung].sum()) < LUNGS_CM3:
         raise Refused("no_heart", f"{found_cm3:.0f} cm3 of lung, wanted {LUNGS_CM3:.0f}")
-    lungs = np.zeros(grid.hu.shape, bool)
-    lungs.ravel()[flat] = lung[piece]
-    return lungs
+    return found.mask_of(lung)
 
 
 def surrounded(lungs: np.ndarray) -> np.ndarray:
@@ -153,17 +145,14 @@ def _hull_ends(lungs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def find_bone(grid: Grid) -> np.ndarray:
     """Large dense parts, with what they enclose on a slice."""
-    flat, piece, count = planes.pieces(grid.hu > BONE_HU)
-    bone = np.zeros(grid.hu.shape, bool)
-    bone.ravel()[flat] = (np.bincount(piece, minlength=count) * grid.voxel_cm3 > BONE_CM3)[piece]
+    dense = pieces.find(grid.hu > BONE_HU)
+    bone = dense.mask_of(dense.pixels * grid.voxel_cm3 > BONE_CM3)
     reach = round(5.0 / grid.spacing_mm[1]) + 1
     padded = np.pad(bone, ((0, 0), (reach, reach), (reach, reach)))
     around = disc(5.0, grid)
     bone |= planes.erode(planes.dilate(padded, around), around)[:, reach:-reach, reach:-reach]
-    holes, count = scipy.ndimage.label(~bone, IN_PLANE)
-    small = np.bincount(holes.ravel(), minlength=count + 1) * grid.spacing_mm[1] ** 2 < MARROW_MM2
-    small[0] = False
-    return np.asarray(bone | small[holes])
+    holes = pieces.find(~bone, pieces.FACES_ON_SLICES)
+    return np.asarray(bone | holes.mask_of(holes.pixels * grid.spacing_mm[1] ** 2 < MARROW_MM2))
 
 
 def find_spine(bone: np.ndarray, lungs: np.ndarray, grid: Grid) -> Spine | None:
@@ -171,10 +160,10 @@ def find_spine(bone: np.ndarray, lungs: np.ndarray, grid: Grid) -> Spine | None:
     thick = deep(bone, float(np.nextafter(np.float32(VERTEBRA_MM), np.float32(np.inf))), grid)
     thick[:, : int(middle_row(lungs))] = False
     box = planes.bounds(thick)
-    labels, count = scipy.ndimage.label(thick[box], np.ones((3, 3, 3), bool))
-    if count == 0:
+    found = pieces.find(thick[box], pieces.CORNERS)
+    if not len(found):
         return None
-    spine = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
+    spine = found.mask_of(np.arange(len(found)) == found.pixels.argmax())
     inside = np.flatnonzero(spine.any((1, 2)))
     slices, row, column = inside + box[0].start, box[1].start, box[2].start
     front = [np.flatnonzero(spine[index].any(1))[0] + row - VERTEBRA_MM / grid.spacing_mm[1] for index in inside]
@@ -272,7 +261,7 @@ def depth_mm(mask: np.ndarray, grid: Grid) -> np.ndarray:
     """Distance of each pixel of a mask to its rim on the slice; the field of view is no rim."""
     depth = np.zeros(mask.shape, np.float32)
     rimmed = mask.any((1, 2)) & ~mask.all((1, 2))
-    depth[rimmed] = np.sqrt(planes.squared_distance(~mask[rimmed]), dtype=float)
+    depth[rimmed] = np.sqrt(planes.squared_distance(~mask[rimmed]), dtype=np.float32)
     return depth * np.float32(grid.spacing_mm[1])
 
 

@@ -14,14 +14,14 @@ from functools import cached_property
 
 import numpy as np
 
-from cac_hpc.calcium import chest, planes
+from cac_hpc.calcium import chest, pieces, planes
 from cac_hpc.calcium.chest import AIR_HU, FAT_HU, Grid, depth_mm, disc
 from cac_hpc.calcium.heart_core import (
     CONTRAST_HU,
     CORE_MM,
+    around_core,
     between_lungs,
     blood_in,
-    core_distance_mm,
     find_core,
     near_core,
     without_contrast,
@@ -46,14 +46,13 @@ class Surroundings:
     """The chest around the heart on the grid of `chest`, (z, h, w).
 
     region: bool, where calcium can be coronary: see Heart. hull: bool, where the calcium of the heart, of the great
-    vessels and of what touches them can be. from_core_mm: distance to the heart's core. fat_depth_mm: distance to the
-    nearest fat or air on the slice, 0 in these. bone, core, whole (the heart with its inside), behind_atrium: bool.
+    vessels and of what touches them can be. fat_depth_mm: distance to the nearest fat or air on the slice, 0 in these.
+    bone, core, whole (the heart with its inside), behind_atrium: bool.
     """
 
     grid: Grid
     region: np.ndarray
     hull: np.ndarray
-    from_core_mm: np.ndarray
     fat_depth_mm: np.ndarray
     bone: np.ndarray
     core: np.ndarray
@@ -102,19 +101,18 @@ def find(hu_ZHW: np.ndarray, spacing_mm: tuple[float, float, float]) -> Heart:
     bone = chest.find_bone(plain)
     room, hull = find_room(plain, cavity, lungs, outside, bone)
     core = find_core(plain, room, lungs, between)
-    from_core_mm = core_distance_mm(core, plain)
-    muscle = from_core_mm <= CORE_MM
+    muscle = around_core(core, plain, CORE_MM)
     within = planes.dilate(chest.surrounded(lungs | muscle), disc(FAT_MM, plain))
-    near = near_core(from_core_mm, plain, CORE_MM + REACH_MM)
+    near = near_core(core, plain, CORE_MM + REACH_MM)
     whole = planes.dilate(planes.erode(room & within & near, disc(THIN_MM, plain)), disc(THIN_MM, plain))
     box = _box(whole[between & core.any((1, 2))], plain, hu_ZHW.shape)
     fat_depth_mm, degrees = depth_mm(plain.hu > FAT_HU, plain), upper_degrees(whole, box, plain)
-    evidence = fat_evidence(fat_share(plain, from_core_mm <= CORE_MM + FAT_MM))
+    evidence = fat_evidence(fat_share(plain, around_core(core, plain, CORE_MM + FAT_MM)))
     excluded = behind_right_atrium(degrees, evidence) | not_coronary(plain, within, fat_depth_mm, evidence)
     region = whole & ~excluded
-    hull &= near_core(from_core_mm, plain, CORE_MM + HULL_MM)
+    hull &= near_core(core, plain, CORE_MM + HULL_MM)
     behind_atrium = behind_right_atrium(degrees, 1.0)
-    there = Surroundings(plain, region, hull, from_core_mm, fat_depth_mm, bone, core, whole, behind_atrium)
+    there = Surroundings(plain, region, hull, fat_depth_mm, bone, core, whole, behind_atrium)
     return Heart(_enlarged(region, plain.factors, hu_ZHW.shape), box, blood_in(grid, core), there)
 
 
@@ -210,13 +208,9 @@ def not_coronary(grid: Grid, within: np.ndarray, fat_depth_mm: np.ndarray, evide
         within: the inside of the chest. fat_depth_mm: distance to fat or air. evidence: see `fat_evidence`.
     """
     deep = evidence * fat_depth_mm > DEEP_MM
-    flat, piece, count = planes.pieces(grid.hu > DENSE_HU, np.ones((3, 3, 3), bool))
-    voxels, inside, reaches = (
-        np.bincount(piece, weights, count) for weights in (None, within.ravel()[flat], deep.ravel()[flat])
-    )
-    excluded = (reaches / voxels > DEEP_SHARE) | (inside / voxels < 0.5 * evidence)
-    other = np.zeros(grid.hu.shape, bool)
-    other.ravel()[flat] = excluded[piece]
+    dense = pieces.find(grid.hu > DENSE_HU, pieces.CORNERS)
+    inside, reaches = dense.sums(within) / dense.pixels, dense.sums(deep) / dense.pixels
+    other = dense.mask_of((reaches > DEEP_SHARE) | (inside < 0.5 * evidence))
     return np.asarray(deep | planes.dilate(other, disc(BONE_RIM_MM, grid)))
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 import scipy
 
-from cac_hpc.calcium import chest, planes
+from cac_hpc.calcium import chest, pieces, planes
 from cac_hpc.calcium.chest import FAT_HU, Grid
 from cac_hpc.run.rejections import Refused
 
@@ -53,7 +53,7 @@ def without_contrast(grid: Grid, tissue: np.ndarray, between: np.ndarray) -> Gri
     deep[between] = chest.deep(tissue[between] & (grid.hu[between] > FAT_HU), CORE_MM, grid)
     if not deep.any() or blood_in(grid, deep) <= CONTRAST_HU:
         return grid
-    bright = (core_distance_mm(deep, grid) <= CORE_MM) & tissue & (grid.hu > PLAIN_HU)
+    bright = around_core(deep, grid, CORE_MM) & tissue & (grid.hu > PLAIN_HU)
     return dataclasses.replace(grid, hu=np.where(bright, np.float32(PLAIN_HU), grid.hu))
 
 
@@ -88,15 +88,14 @@ def find_core(grid: Grid, room: np.ndarray, lungs: np.ndarray, between: np.ndarr
     """
     thick = chest.deep(planes.median(room & (grid.hu > FAT_HU)), CORE_MM, grid)
     box = planes.bounds(thick)
-    labels, count = scipy.ndimage.label(thick[box], np.ones((3, 3, 3), bool))
-    left_mm = _from_middle_mm(lungs, grid)
-    central = labels[between[box[0]]][:, :, np.abs(left_mm[box[2]]) <= BESIDE_MM]
-    sizes = np.bincount(central.ravel(), minlength=count + 1)[1:]
+    found, left_mm = pieces.find(thick[box], pieces.CORNERS), _from_middle_mm(lungs, grid)
+    central = between[box[0], None, None] & (np.abs(left_mm[box[2]]) <= BESIDE_MM)
+    sizes = found.sums(np.broadcast_to(central, found.shape))
     if (core_cm3 := sizes.max(initial=0) * grid.voxel_cm3) < CORE_CM3:
         found = f"{core_cm3:.0f} cm3 of soft tissue between the lungs are {CORE_MM:.0f} mm from its rim"
         raise Refused("no_heart", f"{found}, wanted {CORE_CM3:.0f}")
     core = np.zeros(thick.shape, bool)
-    core[box] = labels == 1 + sizes.argmax()
+    core[box] = found.mask_of(np.arange(len(found)) == sizes.argmax())
     _check_place(core, lungs, between & core.any((1, 2)), grid)
     core[: np.flatnonzero(between & core.any((1, 2)))[0]] = False
     core[:, :, (left_mm < CORE_ENDS_MM[0]) | (left_mm > CORE_ENDS_MM[1])] = False
@@ -115,18 +114,31 @@ def _check_place(core: np.ndarray, lungs: np.ndarray, slices: np.ndarray, grid: 
                                   f"{BEHIND_MM:.0f}")  # fmt: skip
 
 
-def core_distance_mm(core: np.ndarray, grid: Grid) -> np.ndarray:
-    """Distance to the core on its slices; far away on others."""
-    distance, slices = np.full(core.shape, 1000.0, np.float32), core.any((1, 2))
-    pixels = np.sqrt(planes.squared_distance(core[slices]), dtype=float).astype(np.float32)
-    pixels *= grid.spacing_mm[1]
-    distance[slices] = pixels
-    return distance
+def around_core(core: np.ndarray, grid: Grid, reach_mm: float) -> np.ndarray:
+    """What is at most so far from the core on its slices."""
+    pixel_mm = np.float32(grid.spacing_mm[1])
+    return planes.dilate(core, planes.element(
+        lambda pixels: pixels.astype(np.float32) * pixel_mm <= reach_mm, int(reach_mm / pixel_mm) + 1
+    ))
 
 
-def near_core(from_core_mm: np.ndarray, grid: Grid, reach_mm: float) -> np.ndarray:
+def core_distance_mm(core: np.ndarray, grid: Grid, pixel_P: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Distance of some pixels to the core on their slices, float32 (P,); 1000 on slices without.
+
+    Args:
+        pixel_P: slice, row and column of each pixel.
+    """
+    distance_P, slices = np.full(len(pixel_P[0]), 1000, np.float32), core.any((1, 2))
+    on_P = slices[pixel_P[0]]
+    z_P, h_P, w_P = (side_P[on_P] for side_P in pixel_P)
+    pixels_P = np.sqrt(planes.squared_distance_at(core[slices], ((np.cumsum(slices) - 1)[z_P], h_P, w_P)))
+    distance_P[on_P] = pixels_P.astype(np.float32) * np.float32(grid.spacing_mm[1])
+    return distance_P
+
+
+def near_core(core: np.ndarray, grid: Grid, reach_mm: float) -> np.ndarray:
     """What is near the core, on its slices and some beyond: the heart's top and tip have no core."""
-    within = from_core_mm <= reach_mm
+    within = around_core(core, grid, reach_mm)
     near, (below, above) = within.copy(), (round(mm / grid.spacing_mm[0]) for mm in (BELOW_MM, ABOVE_MM))
     for step in range(1, above + 1):
         near[step:] |= within[:-step]

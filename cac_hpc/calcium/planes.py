@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import scipy
 
 SLICES_AT_ONCE = 16  # in `squared_distance`, so that they fit into the processor's cache
 SHORT, LONG = np.dtype(np.uint16), np.dtype(np.uint32)  # of squared distances in pixels
@@ -36,6 +35,15 @@ def dilate(mask: np.ndarray, around: np.ndarray) -> np.ndarray:
     Args:
         mask: (z, h, w) bool. around: structuring element (1, h, w) of odd sides, each row one run around its middle.
     """
+    out, (down, across) = np.zeros(mask.shape, bool), (side // 2 for side in around.shape[1:])
+    z, h, w = bounds(mask)
+    part = z, slice(max(0, h.start - down), h.stop + down), slice(max(0, w.start - across), w.stop + across)
+    out[part] = _dilated(mask[part], around)
+    return out
+
+
+def _dilated(mask: np.ndarray, around: np.ndarray) -> np.ndarray:
+    """The same, where the mask fills its slices."""
     count, height, width = mask.shape
     half_widths = [(int(row.sum()) - 1) // 2 for row in around[0]]
     reach, widest = len(half_widths) // 2, max(half_widths)
@@ -53,7 +61,7 @@ def dilate(mask: np.ndarray, around: np.ndarray) -> np.ndarray:
                 out[:, : height - down] |= wide[:, down:]
             elif -down < height:
                 out[:, -down:] |= wide[:, :down]
-    return np.ascontiguousarray(out[:, :, :width])
+    return out[:, :, :width]
 
 
 def erode(mask: np.ndarray, around: np.ndarray) -> np.ndarray:
@@ -82,6 +90,17 @@ def squared_distance(target: np.ndarray) -> np.ndarray:
         chunk = slice(first, first + SLICES_AT_ONCE)
         found[chunk] = _along_rows(np.ascontiguousarray(column_hzw[:, chunk].transpose(1, 2, 0))).swapaxes(1, 2)
     return found
+
+
+def squared_distance_at(target: np.ndarray, pixel_P: tuple[np.ndarray, ...]) -> np.ndarray:
+    """The same of some pixels, (P,).
+
+    Args:
+        pixel_P: slice, row and column of each pixel.
+    """
+    z_P, h_P, w_P = pixel_P
+    away_PW = np.arange(target.shape[2]) - w_P[:, None]
+    return (_along_columns(target)[h_P, z_P] + away_PW**2).min(1)
 
 
 def _along_columns(target: np.ndarray) -> np.ndarray:
@@ -148,21 +167,8 @@ def _square(values: np.ndarray, side: int, pixel_P: tuple[np.ndarray, ...]) -> t
     return np.pad(values, ((0, 0), (reach, reach), (0, 0)), mode="edge"), columns_PS
 
 
-def pieces(mask: np.ndarray, touching: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, int]:
-    """The pixels of a mask as numbers in the flat volume, in its order; the piece of each, from 0; how many there are.
-
-    Args:
-        touching: structuring element (3, 3, 3), which neighbours make a piece; None: those that share a face.
-    """
-    labels, count = scipy.ndimage.label(mask, touching)
-    flat = np.flatnonzero(mask)
-    return flat, labels.ravel()[flat] - 1, int(count)
-
-
 def bounds(mask: np.ndarray) -> tuple[slice, ...]:
     """The smallest box around a mask; nothing of each side where the mask is empty."""
-    box = []
-    for axis in range(mask.ndim):
-        filled = np.flatnonzero(mask.any(tuple(other for other in range(mask.ndim) if other != axis)))
-        box.append(slice(int(filled[0]), int(filled[-1]) + 1) if len(filled) else slice(0, 0))
-    return tuple(box)
+    filled = np.flatnonzero(mask.any(tuple(range(1, mask.ndim))))
+    side = slice(int(filled[0]), int(filled[-1]) + 1) if len(filled) else slice(0, 0)
+    return (side, *bounds(mask.any(0))) if mask.ndim > 1 else (side,)
