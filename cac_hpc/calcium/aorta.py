@@ -87,14 +87,11 @@ def _discs(there: Surroundings, box: tuple[int, int, int, int]) -> np.ndarray:
     row, column = ((box[at] + box[at + 1]) / 2 / factor for at, factor in zip((0, 2), grid.factors, strict=True))
     place = chest.around((row, row), BACK_MM, (column, column), LEFT_MM, RADIUS_MM[1], grid)
     mean = scipy.ndimage.uniform_filter1d(grid.hu[place], max(1, round(MEAN_MM / slice_mm)), axis=0, mode="nearest")
-    depth = chest.depth_mm(((mean > SOFT_HU) & ~there.bone[place])[first:], grid)
-    z, y, x = np.nonzero(
-        (depth == scipy.ndimage.maximum_filter(depth, (1, 7, 7))) & (depth >= RADIUS_MM[0]) & (depth <= RADIUS_MM[1])
-    )
+    z, y, x, radius_D = chest.peaks(((mean > SOFT_HU) & ~there.bone[place])[first:], RADIUS_MM, 7, grid)
     y_D, x_D = y + place[1].start, x + place[2].start
     left_D, back_D = (x_D + 0.5 - column) * pixel_mm, (y_D + 0.5 - row) * pixel_mm
     fits = (left_D > LEFT_MM[0]) & (left_D < LEFT_MM[1]) & (back_D > BACK_MM[0]) & (back_D < BACK_MM[1])
-    return np.asarray(np.stack([(z + first) * slice_mm, left_D, back_D, depth[z, y, x]], axis=1)[fits], float)
+    return np.asarray(np.stack([(z + first) * slice_mm, left_D, back_D, radius_D], axis=1)[fits], float)
 
 
 def _same(disc_D4: np.ndarray, slice_mm: float, top_mm: float) -> np.ndarray:

@@ -9,6 +9,7 @@ z, h, w are those of the grid; z and Z are the same.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,7 +89,7 @@ def find_lungs(grid: Grid, outside: np.ndarray) -> np.ndarray:
     Raises: Refused if there is too little lung for a chest.
     """
     inner = planes.erode((grid.hu < AIR_HU) & ~outside, disc(LUNG_RIM_MM, grid))
-    inner[(grid.hu > -200).mean((1, 2)) < 0.1] = False  # slices with no body
+    inner[planes.counts(grid.hu > -200) / grid.hu[0].size < 0.1] = False  # slices with no body
     found = pieces.find(planes.dilate(inner, disc(LUNG_RIM_MM, grid)))
     mean_hu = found.sums(np.where(inner, grid.hu, 0)) / np.maximum(1, found.sums(inner))
     size_cm3 = found.pixels * grid.voxel_cm3
@@ -107,7 +108,7 @@ def surrounded(lungs: np.ndarray) -> np.ndarray:
     hull = np.zeros(lungs.shape, bool)
     if some.any():
         left, right = _hull_ends(lungs[some])
-        column = np.arange(lungs.shape[2])
+        column = np.arange(lungs.shape[2], dtype=np.int32)
         hull[some] = (column >= left[..., None]) & (column <= right[..., None])
     for index in range(len(hull) - 2, -1, -1):
         hull[index] |= hull[index + 1]
@@ -135,12 +136,12 @@ def _hull_ends(lungs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             right[~(along(np.zeros(1)) <= limit)] = -1
             continue
         about = np.floor((limit - down) / across)  # rounding of float32 moves this by one column at most
-        inside = [along(about + step) <= limit for step in (-1, 0, 1, 2)]
+        here, after = (along(about + step) <= limit for step in (0, 1))
         if across > 0:
-            np.minimum(right, about - 2 + np.sum(inside, axis=0), out=right)
+            np.minimum(right, about - 1 + here + after, out=right)
         else:
-            np.maximum(left, about + 3 - np.sum(inside, axis=0), out=left)
-    return left, right
+            np.maximum(left, about + 2 - here - after, out=left)
+    return left.astype(np.int32), right.astype(np.int32)
 
 
 def find_bone(grid: Grid) -> np.ndarray:
@@ -218,12 +219,20 @@ def _discs(grid: Grid, bone: np.ndarray, spine: Spine) -> tuple[np.ndarray, ...]
     place = around(rows, AORTA_AHEAD_MM, columns, AORTA_LEFT_MM, AORTA_MM[1], grid)
     window = max(1, round(15.0 / grid.spacing_mm[0]))
     mean = scipy.ndimage.uniform_filter1d(grid.hu[place], window, axis=0, mode="nearest")
-    depth = depth_mm((mean > FAT_HU) & ~bone[place], grid)
-    peak = (depth >= AORTA_MM[0]) & (depth <= AORTA_MM[1])
-    if not peak.any():
-        return tuple(np.zeros(0, kind) for kind in (int, int, int, np.float32))
-    z, y, x = np.nonzero(peak & (depth == scipy.ndimage.maximum_filter(depth, (1, 5, 5))))
-    return z, y + place[1].start, x + place[2].start, depth[z, y, x]
+    z, y, x, radius = peaks((mean > FAT_HU) & ~bone[place], AORTA_MM, 5, grid)
+    return z, y + place[1].start, x + place[2].start, radius
+
+
+def peaks(mask: np.ndarray, radius_mm: tuple[float, float], side: int, grid: Grid) -> tuple[np.ndarray, ...]:
+    """Where the depth of a mask is between two radii, and the largest in a square of so many pixels around it.
+
+    Returns: slice, row, column and depth in mm of each such pixel.
+    """
+    depth = depth_mm(mask, grid, radius_mm[1])
+    pixel_P = np.nonzero((depth >= radius_mm[0]) & (depth <= radius_mm[1]))
+    highest = depth[pixel_P] == planes.highest_around(depth, side, pixel_P)
+    z, y, x = (side_P[highest] for side_P in pixel_P)
+    return z, y, x, depth[z, y, x]
 
 
 def around(
@@ -257,11 +266,15 @@ def disc(radius_mm: float, grid: Grid) -> np.ndarray:
     return np.asarray(np.hypot(offset[:, None], offset)[None] * grid.spacing_mm[1] <= radius_mm + 1e-6)
 
 
-def depth_mm(mask: np.ndarray, grid: Grid) -> np.ndarray:
-    """Distance of each pixel of a mask to its rim on the slice; the field of view is no rim."""
+def depth_mm(mask: np.ndarray, grid: Grid, most_mm: float = math.inf) -> np.ndarray:
+    """Distance of each pixel of a mask to its rim on the slice; the field of view is no rim.
+
+    Args:
+        most_mm: what is deeper may be given as deeper than it is.
+    """
     depth = np.zeros(mask.shape, np.float32)
     rimmed = mask.any((1, 2)) & ~mask.all((1, 2))
-    depth[rimmed] = np.sqrt(planes.squared_distance(~mask[rimmed]), dtype=np.float32)
+    depth[rimmed] = np.sqrt(planes.squared_distance(~mask[rimmed], most_mm / grid.spacing_mm[1]), dtype=np.float32)
     return depth * np.float32(grid.spacing_mm[1])
 
 

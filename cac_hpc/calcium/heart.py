@@ -161,7 +161,7 @@ def fat_share(grid: Grid, heart: np.ndarray) -> float:
         heart: its muscle with what is close to it.
     """
     fat = (grid.hu > PURE_FAT_HU[0]) & (grid.hu < PURE_FAT_HU[1])
-    return float((fat & heart).sum() / heart.sum())
+    return float(np.count_nonzero(fat & heart) / np.count_nonzero(heart))
 
 
 def fat_evidence(share: float) -> float:
@@ -225,7 +225,8 @@ def _box(whole: np.ndarray, grid: Grid, shape: tuple[int, ...]) -> tuple[int, in
 
 def _enlarged(region: np.ndarray, factors: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
     """The region in the volume's own pixels."""
-    region_ZHW, wide = np.zeros(shape, bool), region.repeat(factors[1], axis=2)
-    for row in range(factors[0]):
-        region_ZHW[:, row : region.shape[1] * factors[0] : factors[0], : wide.shape[2]] = wide
+    region_ZHW, (z, h, w), (down, across) = np.zeros(shape, bool), planes.bounds(region), factors
+    wide = region[z, h, w].repeat(across, axis=2)
+    for row in range(down):
+        region_ZHW[z, h.start * down + row : h.stop * down : down, w.start * across : w.stop * across] = wide
     return region_ZHW

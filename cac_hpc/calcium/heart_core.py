@@ -30,10 +30,10 @@ PLAIN_HU = 45.0  # blood without
 
 def between_lungs(lungs: np.ndarray, outside: np.ndarray, grid: Grid) -> np.ndarray:
     """(z,) bool: slices with so much lung on both sides that what lies between is rather heart than liver."""
-    area = lungs.sum((1, 2))
-    right = (lungs & (_from_middle_mm(lungs, grid) < 0)).sum((1, 2))
+    area = planes.counts(lungs)
+    right = planes.counts(lungs & (_from_middle_mm(lungs, grid) < 0))
     side_cm2 = np.minimum(right, area - right) * grid.spacing_mm[1] ** 2 / 100
-    body = (~outside).sum((1, 2))
+    body = planes.counts(~outside)
     return np.asarray((area >= LUNG_SHARE * area.max()) & (area >= BODY_SHARE * body) & (side_cm2 >= SIDE_CM2))
 
 
@@ -117,9 +117,10 @@ def _check_place(core: np.ndarray, lungs: np.ndarray, slices: np.ndarray, grid: 
 def around_core(core: np.ndarray, grid: Grid, reach_mm: float) -> np.ndarray:
     """What is at most so far from the core on its slices."""
     pixel_mm = np.float32(grid.spacing_mm[1])
-    return planes.dilate(core, planes.element(
-        lambda pixels: pixels.astype(np.float32) * pixel_mm <= reach_mm, int(reach_mm / pixel_mm) + 1
-    ))
+    return planes.dilate(
+        core,
+        planes.element(lambda pixels: pixels.astype(np.float32) * pixel_mm <= reach_mm, int(reach_mm / pixel_mm) + 1),
+    )
 
 
 def core_distance_mm(core: np.ndarray, grid: Grid, pixel_P: tuple[np.ndarray, ...]) -> np.ndarray:

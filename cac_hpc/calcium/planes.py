@@ -47,15 +47,13 @@ def _dilated(mask: np.ndarray, around: np.ndarray) -> np.ndarray:
     count, height, width = mask.shape
     half_widths = [(int(row.sum()) - 1) // 2 for row in around[0]]
     reach, widest = len(half_widths) // 2, max(half_widths)
-    wide = np.zeros((count, height, width + widest), bool)  # what runs over the end of a row ends in the spare columns
-    wide[:, :, :width] = mask
-    out = np.zeros_like(wide)
+    out = np.zeros((count, height, width + widest), bool)  # what runs over the end of a row ends in the spare columns
+    out[:, :, :width] = mask
+    ahead, out[...] = np.pad(out.ravel(), widest), False  # of each pixel: some in the mask from it on to the right
     for half_width in range(widest + 1):
-        if half_width:
-            flat = wide.reshape(-1)
-            before = flat.copy()
-            flat[1:] |= before[:-1]
-            flat[:-1] |= before[1:]
+        for step in () if half_width == 0 else (1, 1) if half_width == 1 else (2,):
+            ahead = ahead[:-step] | ahead[step:]
+        wide = ahead[widest - half_width :][: out.size].reshape(out.shape)
         for down in (at - reach for at, found in enumerate(half_widths) if found == half_width and at - reach < height):
             if down >= 0:
                 out[:, : height - down] |= wide[:, down:]
@@ -78,17 +76,17 @@ def median(mask: np.ndarray) -> np.ndarray:
     return np.asarray(rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:] >= 5)
 
 
-def squared_distance(target: np.ndarray) -> np.ndarray:
+def squared_distance(target: np.ndarray, most: float = math.inf) -> np.ndarray:
     """Squared distance in pixels of each pixel to the nearest one of a mask on its slice, integers (z, h, w).
 
     Args:
-        target: (z, h, w) bool; each slice has a pixel in it.
+        target: (z, h, w) bool; each slice has a pixel in it. most: pixels; distances above it may be given too long.
     """
     column_hzw = _along_columns(target)
     found = np.empty(target.shape, column_hzw.dtype)
     for first in range(0, len(target), SLICES_AT_ONCE):
         chunk = slice(first, first + SLICES_AT_ONCE)
-        found[chunk] = _along_rows(np.ascontiguousarray(column_hzw[:, chunk].transpose(1, 2, 0))).swapaxes(1, 2)
+        found[chunk] = _along_rows(np.ascontiguousarray(column_hzw[:, chunk].transpose(1, 2, 0)), most).swapaxes(1, 2)
     return found
 
 
@@ -121,11 +119,11 @@ def _along_columns(target: np.ndarray) -> np.ndarray:
     return steps
 
 
-def _along_rows(column_zwh: np.ndarray) -> np.ndarray:
+def _along_rows(column_zwh: np.ndarray, most: float) -> np.ndarray:
     """The nearest of all columns, (z, w, h): farther ones are looked at as long as they can be nearer."""
     nearest, farther = column_zwh.copy(), np.empty_like(column_zwh)
     for step in range(1, column_zwh.shape[1]):
-        if step**2 >= nearest.max():
+        if step > most or step**2 >= nearest.max():
             break
         np.add(column_zwh, column_zwh.dtype.type(step**2), out=farther)
         np.minimum(nearest[:, step:], farther[:, :-step], out=nearest[:, step:])
@@ -141,13 +139,20 @@ def share_around(mask: np.ndarray, side: int, pixel_P: tuple[np.ndarray, ...]) -
     Args:
         mask: (z, h, w) bool. side: of the square, odd. pixel_P: slice, row and column of each pixel.
     """
-    down, columns_PS = _square(mask, side, pixel_P)
-    count = np.zeros(mask.shape, np.uint16)
-    for step in range(side):
-        count += down[:, step : step + mask.shape[1]]
+    down, columns_PS = _square(mask.view(np.uint8), side, pixel_P)
+    count = _sum_of_rows(down if side < 256 else down.astype(np.uint16), side)
     share = (np.arange(side + 1) / side).astype(np.float32).astype(float)
     column_PS = share[count[pixel_P[0][:, None], pixel_P[1][:, None], columns_PS]]
     return np.asarray(column_PS.sum(1) / side, np.float32)
+
+
+def _sum_of_rows(values: np.ndarray, side: int) -> np.ndarray:
+    """Of so many rows, the first of which is the row itself: twice that of half as many, and one more of odd sides."""
+    if side == 1:
+        return values
+    half = _sum_of_rows(values, side // 2)
+    both = half[:, : half.shape[1] - side // 2] + half[:, side // 2 :]
+    return both[:, : values.shape[1] - side + 1] + values[:, side - 1 :] if side % 2 else both
 
 
 def highest_around(values: np.ndarray, side: int, pixel_P: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -165,6 +170,11 @@ def _square(values: np.ndarray, side: int, pixel_P: tuple[np.ndarray, ...]) -> t
     reach = side // 2
     columns_PS = np.clip(pixel_P[2][:, None] + np.arange(-reach, reach + 1), 0, values.shape[2] - 1)
     return np.pad(values, ((0, 0), (reach, reach), (0, 0)), mode="edge"), columns_PS
+
+
+def counts(mask: np.ndarray) -> np.ndarray:
+    """Pixels of a mask on each slice, (z,)."""
+    return np.array([np.count_nonzero(mask_hw) for mask_hw in mask])
 
 
 def bounds(mask: np.ndarray) -> tuple[slice, ...]:
