@@ -85,18 +85,23 @@ def score_study(
         spacing_mm: between slices, rows and columns; not the thickness of the slices.
         rule: of the settings; the defaults if None.
         within_ZHW: (Z, H, W) bool, where lesions are looked for that count whole if more than half of their pixels lie
-            in the region; None cuts them at the region's edge.
+            in the region, which is a part of it; None cuts them at the region's edge.
     Raises: ValueError if volume and region differ in shape.
     """
     rule = rule or RuleConfig()
-    lesions = _lesion_columns(hu_ZHW, region_ZHW, spacing_mm, rule, within_ZHW)
-    bright_Z = np.array([bright_HW.any() for bright_HW in _bright_slices(hu_ZHW, region_ZHW, rule.threshold_hu)])
+    if hu_ZHW.shape != region_ZHW.shape:
+        raise ValueError(f"volume is {hu_ZHW.shape}, but region is {region_ZHW.shape}: both must be the same (Z, H, W)")
+    number, z, y, x = _labelled(hu_ZHW, region_ZHW if within_ZHW is None else within_ZHW, rule)
+    hu, region = (volume_ZHW[z, y, x].astype(np.int64) for volume_ZHW in (hu_ZHW, region_ZHW))
+    pixels = {"number": number, "slice": z, "row": y, "column": x, "hu": hu, "region": region}
+    lesions = _lesion_columns(pixels, spacing_mm, rule, whole=within_ZHW is not None)
+    filled_Z = np.bincount(z, region != 0, minlength=len(hu_ZHW)) > 0
     return Score(
         agatston=float(lesions["agatston"].sum()),
         volume_mm3=float(lesions["volume_mm3"].sum()),
         mass_mg=None if rule.mass_factor is None else float(lesions["mass_mg"].sum()),
         slices=np.bincount(lesions["slice"], lesions["agatston"], minlength=len(hu_ZHW)),
-        empty_slices=float(1 - bright_Z.mean()),
+        empty_slices=float(1 - filled_Z.mean()),
         column_L=lesions,
     )
 
@@ -115,24 +120,25 @@ def score_volume(
 
 
 def _lesion_columns(
-    hu_ZHW: np.ndarray, region_ZHW: np.ndarray, spacing_mm: Spacing, rule: RuleConfig, within_ZHW: np.ndarray | None
+    pixels: dict[str, np.ndarray], spacing_mm: Spacing, rule: RuleConfig, whole: bool
 ) -> dict[str, np.ndarray]:
-    if hu_ZHW.shape != region_ZHW.shape:
-        raise ValueError(f"volume is {hu_ZHW.shape}, but region is {region_ZHW.shape}: both must be the same (Z, H, W)")
-    number, z, y, x = _labelled(hu_ZHW, region_ZHW if within_ZHW is None else within_ZHW, rule)
-    hu = hu_ZHW[z, y, x].astype(np.int64)
-    order = np.lexsort((-hu, number))  # by lesion, the brightest pixel first, of equal ones the first
-    number, z, y, x, hu = number[order], z[order], y[order], x[order], hu[order]
+    """The columns of the lesions that count.
+
+    Args:
+        pixels: of each bright pixel the number of its lesion, slice, row, column, hu, and value in the region.
+        whole: whether lesions count whole.
+    """
+    order = np.lexsort((-pixels["hu"], pixels["number"]))  # by lesion, the brightest first, of equal ones the first
+    number, z, y, x, hu, region = (column[order] for column in pixels.values())
     first = np.flatnonzero(np.diff(number, prepend=-1))
-    pixels = np.diff(first, append=len(number))
+    count = np.diff(first, append=len(number))
     lesions = {"slice": z[first], "row": y[first], "column": x[first]}
-    region = region_ZHW[z, y, x].astype(np.int64)
-    lesions["region"] = np.maximum.reduceat(region, first) if within_ZHW is not None and len(first) else region[first]
-    lesions["pixels"], lesions["area_mm2"] = pixels, pixels * spacing_mm[1] * spacing_mm[2]
-    lesions["max_hu"], lesions["mean_hu"] = hu[first], np.add.reduceat(hu, first) / pixels if len(first) else hu[first]
+    lesions["region"] = np.maximum.reduceat(region, first) if whole and len(first) else region[first]
+    lesions["pixels"], lesions["area_mm2"] = count, count * spacing_mm[1] * spacing_mm[2]
+    lesions["max_hu"], lesions["mean_hu"] = hu[first], np.add.reduceat(hu, first) / count if len(first) else hu[first]
     counted = (lesions["area_mm2"] >= rule.min_area_mm2 - 1e-9) & (lesions["pixels"] >= rule.min_area_pixels)
-    if within_ZHW is not None and len(first):
-        counted &= 2 * np.add.reduceat(region != 0, first, dtype=np.int64) > pixels
+    if whole and len(first):
+        counted &= 2 * np.add.reduceat(region != 0, first, dtype=np.int64) > count
     return _scored({name: column_L[counted] for name, column_L in lesions.items()}, spacing_mm[0], rule)
 
 
@@ -170,7 +176,8 @@ def connected(position_V3: np.ndarray, shape: tuple[int, ...], offsets: Offsets)
         at = np.minimum(np.searchsorted(flat, wanted), max(count - 1, 0))
         here = np.flatnonzero(flat[at] == wanted) if count else np.zeros(0, int)
         pairs.append(np.stack([here, at[here]]))
-    return pieces.connected(*np.concatenate(pairs, axis=1), count)
+    one, other = np.concatenate(pairs, axis=1)
+    return pieces.connected(one, other, count)
 
 
 def agatston_of(

@@ -92,8 +92,8 @@ def find_core(grid: Grid, room: np.ndarray, lungs: np.ndarray, between: np.ndarr
     central = between[box[0], None, None] & (np.abs(left_mm[box[2]]) <= BESIDE_MM)
     sizes = found.sums(np.broadcast_to(central, found.shape))
     if (core_cm3 := sizes.max(initial=0) * grid.voxel_cm3) < CORE_CM3:
-        found = f"{core_cm3:.0f} cm3 of soft tissue between the lungs are {CORE_MM:.0f} mm from its rim"
-        raise Refused("no_heart", f"{found}, wanted {CORE_CM3:.0f}")
+        why = f"{core_cm3:.0f} cm3 of soft tissue between the lungs are {CORE_MM:.0f} mm from its rim"
+        raise Refused("no_heart", f"{why}, wanted {CORE_CM3:.0f}")
     core = np.zeros(thick.shape, bool)
     core[box] = found.mask_of(np.arange(len(found)) == sizes.argmax())
     _check_place(core, lungs, between & core.any((1, 2)), grid)
@@ -129,12 +129,9 @@ def core_distance_mm(core: np.ndarray, grid: Grid, pixel_P: tuple[np.ndarray, ..
     Args:
         pixel_P: slice, row and column of each pixel.
     """
-    distance_P, slices = np.full(len(pixel_P[0]), 1000, np.float32), core.any((1, 2))
-    on_P = slices[pixel_P[0]]
-    z_P, h_P, w_P = (side_P[on_P] for side_P in pixel_P)
-    pixels_P = np.sqrt(planes.squared_distance_at(core[slices], ((np.cumsum(slices) - 1)[z_P], h_P, w_P)))
-    distance_P[on_P] = pixels_P.astype(np.float32) * np.float32(grid.spacing_mm[1])
-    return distance_P
+    pixels_P = np.sqrt(planes.squared_distance_at(core, pixel_P)).astype(np.float32)
+    there_P = np.asarray(core.any((1, 2)))[pixel_P[0]]
+    return np.where(there_P, pixels_P * np.float32(grid.spacing_mm[1]), np.float32(1000))
 
 
 def near_core(core: np.ndarray, grid: Grid, reach_mm: float) -> np.ndarray:

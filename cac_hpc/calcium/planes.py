@@ -47,13 +47,15 @@ def _dilated(mask: np.ndarray, around: np.ndarray) -> np.ndarray:
     count, height, width = mask.shape
     half_widths = [(int(row.sum()) - 1) // 2 for row in around[0]]
     reach, widest = len(half_widths) // 2, max(half_widths)
-    out = np.zeros((count, height, width + widest), bool)  # what runs over the end of a row ends in the spare columns
-    out[:, :, :width] = mask
-    ahead, out[...] = np.pad(out.ravel(), widest), False  # of each pixel: some in the mask from it on to the right
+    wide = np.zeros((count, height, width + widest), bool)  # what runs over the end of a row ends in the spare columns
+    wide[:, :, :width] = mask
+    out = np.zeros_like(wide)
     for half_width in range(widest + 1):
-        for step in () if half_width == 0 else (1, 1) if half_width == 1 else (2,):
-            ahead = ahead[:-step] | ahead[step:]
-        wide = ahead[widest - half_width :][: out.size].reshape(out.shape)
+        if half_width:
+            flat = wide.reshape(-1)
+            before = flat.copy()
+            flat[1:] |= before[:-1]
+            flat[:-1] |= before[1:]
         for down in (at - reach for at, found in enumerate(half_widths) if found == half_width and at - reach < height):
             if down >= 0:
                 out[:, : height - down] |= wide[:, down:]
@@ -91,14 +93,14 @@ def squared_distance(target: np.ndarray, most: float = math.inf) -> np.ndarray:
 
 
 def squared_distance_at(target: np.ndarray, pixel_P: tuple[np.ndarray, ...]) -> np.ndarray:
-    """The same of some pixels, (P,).
+    """The same of some pixels, (P,); on a slice without a pixel of the mask it means nothing.
 
     Args:
         pixel_P: slice, row and column of each pixel.
     """
     z_P, h_P, w_P = pixel_P
-    away_PW = np.arange(target.shape[2]) - w_P[:, None]
-    return (_along_columns(target)[h_P, z_P] + away_PW**2).min(1)
+    away_PW = np.arange(target.shape[2], dtype=np.int32) - w_P[:, None].astype(np.int32)
+    return np.asarray((_along_columns(target)[h_P, z_P] + away_PW**2).min(1))
 
 
 def _along_columns(target: np.ndarray) -> np.ndarray:
@@ -152,7 +154,7 @@ def _sum_of_rows(values: np.ndarray, side: int) -> np.ndarray:
         return values
     half = _sum_of_rows(values, side // 2)
     both = half[:, : half.shape[1] - side // 2] + half[:, side // 2 :]
-    return both[:, : values.shape[1] - side + 1] + values[:, side - 1 :] if side % 2 else both
+    return np.asarray(both[:, : values.shape[1] - side + 1] + values[:, side - 1 :]) if side % 2 else both
 
 
 def highest_around(values: np.ndarray, side: int, pixel_P: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -181,4 +183,4 @@ def bounds(mask: np.ndarray) -> tuple[slice, ...]:
     """The smallest box around a mask; nothing of each side where the mask is empty."""
     filled = np.flatnonzero(mask.any(tuple(range(1, mask.ndim))))
     side = slice(int(filled[0]), int(filled[-1]) + 1) if len(filled) else slice(0, 0)
-    return (side, *bounds(mask.any(0))) if mask.ndim > 1 else (side,)
+    return (side, *bounds(np.asarray(mask.any(0)))) if mask.ndim > 1 else (side,)

@@ -24,7 +24,7 @@ def chest_with(*tubes, num_slices=30):
     nothing, core = np.zeros(hu.shape, bool), np.zeros(hu.shape, bool)
     core[:20] = True
     far = np.zeros(hu.shape, np.float32)
-    return Surroundings(Grid(hu, (SLICE_MM, PIXEL_MM), (4, 4)), core, core, far, far, nothing, core, core, nothing)
+    return Surroundings(Grid(hu, (SLICE_MM, PIXEL_MM), (4, 4)), core, core, far, nothing, core, core, nothing)
 
 
 @pytest.mark.parametrize(("left", "back", "tilt"), [(-14, -12, (0, 0)), (-4, -22, (-0.2, 0.1)), (-20, 4, (0.2, 0))])

@@ -23,7 +23,6 @@ def heart_of(shape, factor=1, **changed):
         "grid": Grid(np.full((z, h, w), 40, np.float32), (SPACING_MM[0], SPACING_MM[1] * factor), (factor, factor)),
         "region": np.ones((z, h, w), bool),
         "hull": np.ones((z, h, w), bool),
-        "from_core_mm": np.zeros((z, h, w), np.float32),
         "fat_depth_mm": np.zeros((z, h, w), np.float32),
         **{name: np.zeros((z, h, w), bool) for name in ("bone", "behind_atrium")},
         **{name: np.ones((z, h, w), bool) for name in ("core", "whole")},

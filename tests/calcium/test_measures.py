@@ -30,7 +30,7 @@ def scan(size=480, radii_mm=(110, 160), middle_mm=(0.0, 0.0), noise=0.0, table=F
     grid = chest.shrink(hu_ZHW, (SLICE_MM, PIXEL_MM, PIXEL_MM))
     inside = np.broadcast_to(disc_of(grid.hu.shape[1:], (30, 30), middle_mm, grid.spacing_mm[1]), grid.hu.shape)
     nothing = np.zeros(grid.hu.shape, bool)
-    around = Surroundings(grid, nothing, nothing, nothing, nothing, nothing, inside, nothing, nothing)
+    around = Surroundings(grid, nothing, nothing, nothing, nothing, inside, nothing, nothing)
     return hu_ZHW, Heart(nothing, (0, 0, 0, 0), 45.0, around)
 
 

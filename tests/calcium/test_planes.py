@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from cac_hpc.calcium import chest, planes
+from cac_hpc.calcium import chest, heart_core, planes
 from cac_hpc.calcium.chest import Grid
 
 SHARES = (0.0, 0.003, 0.05, 0.3, 0.7, 0.95, 0.997, 1.0)
@@ -90,14 +90,27 @@ def test_shares_and_highest_values_are_those_of_scipys_filters(mask, side, seed)
     np.testing.assert_array_equal(planes.highest_around(values, side, pixel_P), wanted)
 
 
-@given(masks(most=9), st.booleans())
-def test_pieces_are_the_labels_of_scipy(mask, corners):
-    touching = np.ones((3, 3, 3), bool) if corners else None
-    labels, wanted = ndimage.label(mask, touching)
-    flat, piece, count = planes.pieces(mask, touching)
-    assert count == wanted
-    np.testing.assert_array_equal(flat, np.flatnonzero(labels))
-    np.testing.assert_array_equal(piece + 1, labels[mask])
+@given(masks(), st.floats(0, 20.0), st.floats(0.4, 3.0))
+def test_what_is_around_the_core_is_what_its_distance_says(mask, reach_mm, pixel_mm):
+    grid, slices = grid_of(mask, pixel_mm), mask.any((1, 2))
+    wanted = np.full(mask.shape, 1000.0, np.float32)
+    wanted[slices] = by_slice(~mask[slices]).reshape(mask[slices].shape).astype(np.float32) * np.float32(pixel_mm)
+    np.testing.assert_array_equal(heart_core.around_core(mask, grid, reach_mm), wanted <= reach_mm)
+    pixel_P = np.nonzero(np.ones(mask.shape, bool))
+    np.testing.assert_array_equal(heart_core.core_distance_mm(mask, grid, pixel_P), wanted[pixel_P])
+
+
+@given(masks(), st.floats(0.5, 12.0))
+def test_depths_up_to_a_limit_are_right_and_others_above_it(mask, most_mm):
+    grid = grid_of(mask, 1.5)
+    wanted, found = chest.depth_mm(mask, grid), chest.depth_mm(mask, grid, most_mm)
+    np.testing.assert_array_equal(found[wanted <= most_mm], wanted[wanted <= most_mm])
+    assert (found[wanted > most_mm] >= wanted[wanted > most_mm]).all()
+
+
+@given(masks())
+def test_counts_are_the_pixels_of_each_slice(mask):
+    np.testing.assert_array_equal(planes.counts(mask), mask.sum((1, 2)))
 
 
 @given(masks())
