@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from cac_hpc.calcium import pieces
-from tests.calcium.test_planes import masks
+from tests.support.drawn_masks import masks
 
 STRUCTURES = {
     pieces.FACES: ndimage.generate_binary_structure(3, 1),

@@ -137,3 +137,14 @@ def test_without_predictions_or_with_one_study_nothing_is_measured():
     assert all(one.false_alarms.value is None and one.false_alarms.note for one in gate)
     one = STUDIES.head(1)
     assert training_range.with_gate(training_range.of_studies(one), one, {}).gate == []
+
+
+@pytest.mark.parametrize("kvp", [120, "120", 120.5, None, np.nan, np.float64(80)])
+def test_the_attributes_of_one_study_are_those_of_a_table_of_one_row(kvp):
+    facts = {"kvp": kvp, "heart_rows": 200, "row_spacing_mm": 0.5, "heart_columns": None, "column_spacing_mm": 0.5,
+             "kernel_class": "soft", "gating": None}  # fmt: skip
+    wanted, found = training_range._derived(pd.DataFrame([facts])).iloc[0], training_range._derived_of_one(facts)
+    numbers = [name for name in training_range.NUMBERS if name in wanted]
+    assert "heart_height_mm" in numbers
+    np.testing.assert_array_equal([found[name] for name in numbers], [wanted[name] for name in numbers])
+    assert [training_range._code(found[name]) for name in ("kernel_class", "gating")] == ["soft", "not known"]
