@@ -25,7 +25,7 @@ from cac_hpc.settings import stored_settings
 from cac_hpc.settings.config import Config
 from cac_hpc.settings.errors import InputError
 
-IMPORTS = ("cac_hpc.dataset.shard_writing",)  # of workers, before their first task: callers do without
+IMPORTS = ("cac_hpc.dataset.shard_writing",)  # of workers, before their first task
 
 
 def pack(root: Path, shard: int | None = None, only_seal: bool = False) -> None:
@@ -77,21 +77,22 @@ def pack_shards(
 
     num_workers = min(cfg.cluster.pack.cpus, len(tasks))
     num_studies = sum(len(task.studies) for task in tasks.values())
-    with ExitStack() as ending, logs.progress("studies packed", num_studies) as advance:
+    with ExitStack() as ending:
         for worker in _workers(cfg, num_workers, give_up):
             ending.callback(worker.close)
             idle.put(worker)
+        advance = ending.enter_context(logs.progress("studies packed", num_studies))
         workers.share(pack, 2 * num_workers, give_up, meanwhile)
 
 
 def _workers(cfg: Config, count: int, give_up: threading.Event) -> Iterator[Worker]:
-    """Workers that import what they need from now on."""
+    """Workers that have what they need, as long as there are no threads: forks of this process."""
     limits = cfg.pack.limits
     of_volumes = whole_volumes.IMPORTS if whole_volumes.are_needed(cfg.pack, cfg.data.subgroups) else ()
     for _ in range(count):
         imports = (*IMPORTS, *of_volumes)
         worker = Worker(write_shard, limits.minutes * 60, int(limits.memory_gb * GIB), give_up, imports)
-        worker.start()
+        worker.fork()
         yield worker
 
 
