@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import multiprocessing
-import os
 import resource
 import subprocess
 import sys
@@ -21,7 +20,7 @@ Say = Callable[[Any], None]
 Work = Callable[[Any, Say], Any]  # takes a task and what tells the caller how far it is; returns the result
 
 GIB = 1 << 30
-# of a worker's process: multiprocessing would start a further one to clean up behind it, and import the caller's script
+# of a program: multiprocessing would start a further one to clean up behind it, and import the caller's script
 BEGINNING = """import sys
 sys.path[:] = filter(None, sys.path)  # what lies in the caller's folder may be called as a module is
 from multiprocessing.connection import Connection

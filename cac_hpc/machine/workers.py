@@ -18,11 +18,12 @@ from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 from cac_hpc.machine import processes, worker_process
-from cac_hpc.machine.worker_process import Say, Work
 
+Say = worker_process.Say
+Work = worker_process.Work
+GIB = worker_process.GIB
 Piece = Callable[[], None]
 
-GIB = 1 << 30
 START_S = 300.0  # a cold file system takes long to import everything
 LOOK_S = 0.2  # how often a waiting caller looks whether it should give up
 
@@ -108,14 +109,14 @@ class Worker:
     def fork(self) -> None:
         """Start the process unless it is there, as a fork of this one, which imports what it needs: once for all.
 
-        That takes half the processor time, but a fork would wait for ever for what another thread holds: where there
-        is any, this is `start`. A worker that was lost is started again by `start`.
+        That takes half the processor time, but a fork would wait forever for what another thread holds: where there
+        is one, this is `start`. A worker that was lost is started again by `start`.
         """
         if threading.active_count() > 1:
-            return self.start()
-        for module in self._imports:
-            importlib.import_module(module)
-        if self._process is None:
+            self.start()
+        elif self._process is None:
+            for module in self._imports:
+                importlib.import_module(module)
             self._begin(worker_process.Fork)
 
     def _begin(self, process: Callable[[Connection, Connection, tuple[Any, ...]], worker_process.Process]) -> None:
