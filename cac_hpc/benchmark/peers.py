@@ -5,15 +5,22 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+from cac_hpc.machine import workers
+from cac_hpc.run import digests
+
+if TYPE_CHECKING:
+    import numpy as np
 
 NIFTI_HEADER = 352  # bytes
 NIFTI_TYPES = {4: "<i2", 512: "<u2"}
@@ -33,8 +40,31 @@ def copy_only(source: Path, out: Path) -> None:
                 file.write(path.read_bytes())
 
 
+def floor(source: Path, out: Path) -> None:
+    """What nobody can beat who takes a digest, too, and has what he wrote on the disk: one process, nothing else."""
+    _copy_safely(source.iterdir(), out)
+
+
+def floor_of_two(source: Path, out: Path) -> None:
+    """The same by two processes, of which each has half of the studies."""
+    folders = sorted(source.iterdir())
+    workers.each([partial(_copy_safely, folders[half::2], out) for half in range(2)])
+
+
+def _copy_safely(folders: Iterable[Path], out: Path) -> None:
+    """Read each byte once, write it, take its digest as shards have it, and bring each file to the disk."""
+    for folder in folders:
+        with (out / folder.name).open("wb", buffering=0) as file:
+            for path in folder.iterdir():
+                data = path.read_bytes()
+                digests.of_bytes(data)
+                file.write(data)
+            os.fsync(file)
+
+
 def pydicom_h5py(source: Path, out: Path) -> None:
     import h5py
+    import numpy as np
     import pydicom
 
     for folder in source.iterdir():
@@ -48,6 +78,7 @@ def pydicom_h5py(source: Path, out: Path) -> None:
 
 def pydicom_rescaled(source: Path, _: Path) -> None:
     """What it takes to have the HU of each study, its slices in order; nothing is written."""
+    import numpy as np
     import pydicom
 
     for folder in source.iterdir():
@@ -72,6 +103,7 @@ def compress(path: Path, syntax: str) -> None:
 
 def _jpeg_lossless(stored_HW: np.ndarray) -> bytes:
     """The encapsulated pixels of one slice, as GDCM makes them."""
+    import numpy as np
     import pydicom
     import SimpleITK
 
@@ -95,6 +127,7 @@ def simple_itk(source: Path, out: Path) -> None:
 
 
 def monai(source: Path, out: Path) -> None:
+    import numpy as np
     from monai.transforms import LoadImage
 
     load = LoadImage(reader="PydicomReader", dtype=np.int16)
@@ -125,6 +158,8 @@ def command(name: str, source: Path, out: Path) -> list[str]:
 PROGRAMS: dict[str, tuple[Callable[[Path, Path], object], tuple[str, ...]]] = {  # and the distributions it needs
     "read only": (read_only, ()),
     "copy only": (copy_only, ()),
+    "floor": (floor, ()),  # read, digest, write, fsync
+    "floor, two": (floor_of_two, ()),
     "pydicom, rescaled": (pydicom_rescaled, ("pydicom",)),  # writes nothing
     "pydicom + h5py": (pydicom_h5py, ("pydicom", "h5py")),
     "SimpleITK": (simple_itk, ("SimpleITK",)),
@@ -150,6 +185,8 @@ def version(name: str) -> str | None:
 
 def contents(out: Path) -> tuple[int, int]:
     """Number of pixels and sum of their HU in the files below a folder, whoever wrote them."""
+    import numpy as np
+
     pixels, total = 0, 0
     for path in out.rglob("*"):
         if path.suffix in (".h5", ".npy", ".nii"):
@@ -160,6 +197,7 @@ def contents(out: Path) -> tuple[int, int]:
 
 def _volume(path: Path) -> np.ndarray:
     import h5py
+    import numpy as np
 
     if path.suffix == ".h5":
         with h5py.File(path, "r") as file:

@@ -10,24 +10,25 @@ from typing import Any
 
 from cac_hpc.run import causes, digests, disk, escaping
 from cac_hpc.run.causes import PACK
+from cac_hpc.run.digests import OfFile
 from cac_hpc.run.paths import DatasetPaths
 from cac_hpc.settings.errors import InputError
 
 FORMAT_VERSION = 4  # 4: candidates and views; 3: slices in the patient frame
 
 
-def fault(path: Path, digest: str) -> str | None:
+def fault(path: Path, digest: str, of_file: OfFile = digests.of_file) -> str | None:
     """What is wrong with a shard that should have this digest, or None; nothing in it is believed before."""
     if not path.is_file():
         return "missing"
     try:
-        found = digests.of_file(path)
+        found = of_file(path)
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     return None if found == digest else f"does not match its {digests.ALGORITHM}, so it is damaged"
 
 
-def packed_fault(dataset: DatasetPaths, index: int) -> str | None:
+def packed_fault(dataset: DatasetPaths, index: int, of_file: OfFile = digests.of_file) -> str | None:
     """Why a packed shard cannot be used, or None: its facts are whole, it is as they say and the sealed one."""
     if not dataset.shard_facts(index).exists():
         return "not packed yet"
@@ -37,7 +38,7 @@ def packed_fault(dataset: DatasetPaths, index: int) -> str | None:
         return "what was noted of it is damaged"
     if sealed_digest(dataset, index) not in (None, digest):
         return "is not the one that was sealed"
-    return fault(dataset.shard(index), digest)
+    return fault(dataset.shard(index), digest, of_file)
 
 
 def sealed_digest(dataset: DatasetPaths, index: int) -> str | None:

@@ -20,12 +20,13 @@ from cac_hpc.dataset.shard_task import ShardTask
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
 from cac_hpc.run import causes, digests, disk, ledger, logs
+from cac_hpc.run.digests import OfFile
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.settings import stored_settings
 from cac_hpc.settings.config import Config
 from cac_hpc.settings.errors import InputError
 
-IMPORTS = ("cac_hpc.dataset.shard_writing",)  # of workers, before their first task: callers do without
+IMPORTS = ("cac_hpc.dataset.shard_writing",)  # of workers, before their first task
 
 
 def pack(root: Path, shard: int | None = None, only_seal: bool = False) -> None:
@@ -33,10 +34,11 @@ def pack(root: Path, shard: int | None = None, only_seal: bool = False) -> None:
 
     Errors are those of `pack_shards` and of `sealing.seal`.
     """
+    of_file = digests.Remembered().of_file  # a shard that was read when it was packed is not read again for the seal
     if not only_seal:
-        pack_shards(root, None if shard is None else [shard], _sealing if shard is None else workers.nothing)
+        pack_shards(root, None if shard is None else [shard], _sealing if shard is None else workers.nothing, of_file)
     if shard is None:
-        _sealing().seal(root)
+        _sealing().seal(root, of_file)
 
 
 def _sealing() -> ModuleType:
@@ -47,7 +49,10 @@ def _sealing() -> ModuleType:
 
 
 def pack_shards(
-    root: Path, indices: Sequence[int] | None = None, meanwhile: Callable[[], object] = workers.nothing
+    root: Path,
+    indices: Sequence[int] | None = None,
+    meanwhile: Callable[[], object] = workers.nothing,
+    of_file: OfFile = digests.of_file,
 ) -> None:
     """Write shards, as many at once as cluster.pack.cpus says; a shard that is whole is left as it is.
 
@@ -55,6 +60,7 @@ def pack_shards(
 
     Args:
         indices: of the shards, all of them if None. meanwhile: what the caller does while workers write.
+        of_file: takes the digest of a shard.
     Raises: InputError if the plan has no such shard, or a sealed one cannot be made again; OSError naming the shard
     if the disk is full or cannot be written.
     """
@@ -73,25 +79,26 @@ def pack_shards(
                     return
                 index, task = item
                 with ledger.stage(run.ledger, "pack", index), disk.named(dataset.shard(index)):
-                    _pack_shard(worker, dataset, index, task, advance, turn.close)
+                    _pack_shard(worker, dataset, index, task, advance, turn.close, of_file)
 
     num_workers = min(cfg.cluster.pack.cpus, len(tasks))
     num_studies = sum(len(task.studies) for task in tasks.values())
-    with ExitStack() as ending, logs.progress("studies packed", num_studies) as advance:
+    with ExitStack() as ending:
         for worker in _workers(cfg, num_workers, give_up):
             ending.callback(worker.close)
             idle.put(worker)
+        advance = ending.enter_context(logs.progress("studies packed", num_studies))
         workers.share(pack, 2 * num_workers, give_up, meanwhile)
 
 
 def _workers(cfg: Config, count: int, give_up: threading.Event) -> Iterator[Worker]:
-    """Workers that import what they need from now on."""
+    """Workers that have what they need, as long as there are no threads: forks of this process."""
     limits = cfg.pack.limits
     of_volumes = whole_volumes.IMPORTS if whole_volumes.are_needed(cfg.pack, cfg.data.subgroups) else ()
     for _ in range(count):
         imports = (*IMPORTS, *of_volumes)
         worker = Worker(write_shard, limits.minutes * 60, int(limits.memory_gb * GIB), give_up, imports)
-        worker.start()
+        worker.fork()
         yield worker
 
 
@@ -123,14 +130,16 @@ def _pack_shard(
     task: ShardTask,
     advance: Callable[[], None],
     written: Callable[[], None] = workers.nothing,
+    of_file: OfFile = digests.of_file,
 ) -> None:
     """Write one shard and, after it, its facts, unless both are there.
 
     Args:
         written: called when the worker has written it, before its digest is taken and it is on the disk.
+        of_file: takes the digest.
     """
     shard, facts = dataset.shard(index), dataset.shard_facts(index)
-    if (fault := integrity.packed_fault(dataset, index)) is None:
+    if (fault := integrity.packed_fault(dataset, index, of_file)) is None:
         logs.log.info("shard %d is there already", index)
         for _ in task.studies:
             advance()
@@ -141,8 +150,8 @@ def _pack_shard(
     with _scratch(shard) as scratch:
         found = _written(worker, replace(task, scratch=scratch), advance)
         written()
-        of_file = {"digest": digests.of_file(scratch), "bytes": scratch.stat().st_size}
-        found = {"rows": found["rows"], **of_file, **found}
+        whole = {"digest": of_file(scratch), "bytes": scratch.stat().st_size}
+        found = {"rows": found["rows"], **whole, **found}
         if integrity.sealed_digest(dataset, index) not in (None, found["digest"]):
             raise InputError(
                 f"{shard}: {fault}; packed anew it differs from the sealed one, so the DICOM files, the settings or "

@@ -27,6 +27,7 @@ from cac_hpc.dataset import (
 )
 from cac_hpc.run import causes, digests, disk, escaping, ledger
 from cac_hpc.run.causes import NEW_RUN, PACK, RESUME
+from cac_hpc.run.digests import OfFile
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.settings import config, stored_settings
@@ -37,9 +38,11 @@ NAMED = 10  # studies that a message names
 REJECTED_COLUMNS = ["study", "file", "reason", "detail"]
 
 
-def seal(root: Path) -> None:
+def seal(root: Path, of_file: OfFile = digests.of_file) -> None:
     """Check all shards, write the dataset's tables, dataset.json after them, and the run's folds.
 
+    Args:
+        of_file: takes the digest of a shard.
     Raises: InputError if a shard is missing or damaged, too many studies could not be read, or patients in different
     parts of a fold share a slice; OSError naming the dataset if the disk is full.
     """
@@ -48,7 +51,7 @@ def seal(root: Path) -> None:
     dataset = run.dataset(cfg.data.packed_dir)
     with ledger.stage(run.ledger, "seal", None), disk.named(dataset.root):
         if new := not _is_sealed(dataset):
-            _seal_dataset(dataset, cfg)
+            _seal_dataset(dataset, cfg, of_file)
         sealed.check(dataset)
         summary_view.show(disk.read_json(dataset.intake))
         studies = _usable(dataset, cfg)
@@ -96,10 +99,10 @@ def _is_sealed(dataset: DatasetPaths) -> bool:
     return not any(integrity.table_fault(path, content) for path in dataset.tables)
 
 
-def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
+def _seal_dataset(dataset: DatasetPaths, cfg: Config, of_file: OfFile) -> None:
     planned = kept_plan.read_plan(dataset)
-    with ThreadPoolExecutor(cfg.cluster.pack.cpus) as pool:  # reading them once more is what takes time here
-        packed = list(pool.map(partial(_whole_facts, dataset), range(len(planned["shards"]))))
+    with ThreadPoolExecutor(cfg.cluster.pack.cpus) as pool:  # reading them is what takes time here
+        packed = list(pool.map(partial(_whole_facts, dataset, of_file), range(len(planned["shards"]))))
     labels = {
         study: {name: value for name, value in label.items() if name not in ("vessels", "groups")}
         for study, label in planned["labels"].items()
@@ -141,12 +144,12 @@ def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
     )
 
 
-def _whole_facts(dataset: DatasetPaths, index: int) -> dict[str, Any]:
+def _whole_facts(dataset: DatasetPaths, of_file: OfFile, index: int) -> dict[str, Any]:
     """The facts of a shard that was checked.
 
     Raises: InputError naming the shard and the command that mends it.
     """
-    if fault := integrity.packed_fault(dataset, index):
+    if fault := integrity.packed_fault(dataset, index, of_file):
         raise InputError(causes.error(f"{dataset.shard(index)}: {fault}", f"{PACK} --shard {index}"))
     return integrity.read_checked(dataset.shard_facts(index))
 

@@ -1,4 +1,4 @@
-"""One shard as the task of a worker. Imports nothing slow: callers do without all that writes a shard."""
+"""One shard as the task of a worker. Imports nothing slow: who packs nothing does without all that writes a shard."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def _texts(texts: Sequence[str]) -> np.ndarray:
 def _write_chunk(images: h5py.Dataset, row: int, data: Any) -> None:
     """Write one image as it lies in the file, and let the dataset grow if need be."""
     with _writing():
-        if row == len(images):
+        if row % ROWS_AT_ONCE == 0 and row == len(images):  # in this order: the length is asked of HDF5
             images.resize(row + ROWS_AT_ONCE, axis=0)
         images.id.write_direct_chunk((row, 0, 0), data)
 

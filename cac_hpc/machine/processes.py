@@ -7,7 +7,8 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -75,6 +76,16 @@ def die_with_torchrun() -> None:
     """Have a rank end with the torchrun that has started it, which would leave it behind when it is killed."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         die_with(os.getppid())
+
+
+@contextmanager
+def no_interrupt() -> Iterator[None]:
+    """Start processes for which Ctrl-C is not: it is for us, who end them."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def signal_name(number: int) -> str:

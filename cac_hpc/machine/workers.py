@@ -6,36 +6,25 @@ import contextlib
 import importlib
 import multiprocessing
 import os
-import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
-import traceback
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from multiprocessing.connection import Connection, Pipe
-from pathlib import Path
 from typing import Any
 
-from cac_hpc.machine import processes
+from cac_hpc.machine import processes, worker_process
 
-Say = Callable[[Any], None]
+Say = worker_process.Say
+Work = worker_process.Work
+GIB = worker_process.GIB
 Piece = Callable[[], None]
-Work = Callable[[Any, Say], Any]  # takes a task and what tells the caller how far it is; returns the result
 
-GIB = 1 << 30
 START_S = 300.0  # a cold file system takes long to import everything
-# of a worker's process: multiprocessing would start a further one to clean up behind it, and import the caller's script
-BEGINNING = """import sys
-sys.path[:] = filter(None, sys.path)  # what lies in the caller's folder may be called as a module is
-from multiprocessing.connection import Connection
-line = Connection(int(sys.argv[1]))
-sys.path[:] = line.recv()
-serve, *given = line.recv()
-serve(line, *given)"""
 LOOK_S = 0.2  # how often a waiting caller looks whether it should give up
 
 
@@ -71,7 +60,7 @@ class Worker:
     ) -> None:
         self._work, self._patience_s, self._memory_bytes, self._give_up = work, patience_s, memory_bytes, give_up
         self._imports = tuple(imports)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: worker_process.Process | None = None
         self._line: Connection | None = None
         self._is_ready = False
 
@@ -114,17 +103,29 @@ class Worker:
 
         It ends with the thread that calls this, at the latest.
         """
-        if self._process is not None:
-            return
+        if self._process is None:
+            self._begin(worker_process.started)
+
+    def fork(self) -> None:
+        """Start the process unless it is there, as a fork of this one, which imports what it needs: once for all.
+
+        That takes half the processor time, but a fork would wait forever for what another thread holds: where there
+        is one, this is `start`. A worker that was lost is started again by `start`.
+        """
+        if threading.active_count() > 1:
+            self.start()
+        elif self._process is None:
+            for module in self._imports:
+                importlib.import_module(module)
+            self._begin(worker_process.Fork)
+
+    def _begin(self, process: Callable[[Connection, Connection, tuple[Any, ...]], worker_process.Process]) -> None:
+        """Start the process: of the two ends of a line and what it serves by."""
         self._line, theirs = Pipe()
-        with theirs:
-            command = [sys.executable, "-c", BEGINNING, str(theirs.fileno())]
-            with _no_interrupt():
-                self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+        given = self._work, self._memory_bytes, os.getpid(), self._imports
+        with theirs, processes.no_interrupt():
+            self._process = process(self._line, theirs, given)
         self._is_ready = False
-        with contextlib.suppress(ConnectionError):  # if it has ended already, whoever waits for it is told
-            self._line.send(sys.path)
-            self._line.send((_serve, self._work, self._memory_bytes, os.getpid(), self._imports))
 
     def _ready(self) -> Connection:
         self.start()
@@ -177,49 +178,6 @@ def share(
             raise
 
 
-def _serve(line: Connection, work: Work, memory_bytes: int, parent: int, imports: tuple[str, ...]) -> None:
-    """What the process does until its caller is gone."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold patient data
-    processes.die_with(parent)
-    for module in imports:
-        importlib.import_module(module)
-    most = resource.getrlimit(resource.RLIMIT_AS)[1]
-    wanted = _memory_in_use() + memory_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most))
-    line.send(("started", None))
-    while True:
-        try:
-            task = line.recv()
-        except (EOFError, ConnectionError):
-            return
-        _do(task, line, work, memory_bytes)
-
-
-def _do(task: Any, line: Connection, work: Work, memory_bytes: int) -> None:
-    """Do a task; an error is told before it is let go, for what it holds may break the process then."""
-    try:
-        line.send(("done", work(task, lambda content: line.send(("said", content)))))
-    except MemoryError:
-        most = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))  # room for the answer
-        line.send(("over_memory", f"more than {memory_bytes / GIB:g} GB"))
-    except OSError as error:
-        line.send(("failed", (error.errno, error.strerror or str(error))))
-    except Exception as error:
-        line.send(("crashed", _where(error)))
-
-
-def _where(error: Exception) -> str:
-    """Kind of an error and the line of code; its text may name a patient."""
-    line = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {Path(line.filename).name}:{line.lineno}"
-
-
-def _memory_in_use() -> int:
-    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
-    return int(pages) * resource.getpagesize()
-
-
 def each(pieces: Sequence[Piece]) -> None:
     """Do independent pieces of work that leave files, in as many processes as there are CPUs for this one.
 
@@ -266,7 +224,7 @@ def _forks(pieces: Sequence[Piece], count: int) -> list[multiprocessing.process.
     os.write(end, array("i", range(len(pieces))).tobytes())
     os.close(end)
     forks: list[multiprocessing.process.BaseProcess] = []
-    with _no_interrupt():
+    with processes.no_interrupt():
         for _ in range(count):
             fork = context.Process(target=_take, args=(numbers, pieces, os.getpid()))
             with contextlib.suppress(OSError):
@@ -284,13 +242,3 @@ def _take(numbers: int, pieces: Sequence[Piece], parent: int) -> None:
             pieces[int.from_bytes(number, sys.byteorder)]()
         except Exception:
             sys.exit(1)
-
-
-@contextlib.contextmanager
-def _no_interrupt() -> Iterator[None]:
-    """Start processes for which Ctrl-C is not: it is for us, who end them."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import xxhash
+
+OfFile = Callable[[Path], str]  # takes a file, gives its hexadecimal digest
 
 ALGORITHM = "xxh3_128"
 BLOCK = 1 << 20
@@ -30,6 +33,31 @@ def of_file(path: Path) -> str:
         while count := file.readinto(buffer):
             digest.update(memoryview(buffer)[:count])
     return digest.hexdigest()
+
+
+class Remembered:
+    """Digests of files that this process has read: one that is still the same is not read again.
+
+    It is the same if its number, size and time of change are.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ...], str] = {}
+
+    def of_file(self, path: Path) -> str:
+        """What `of_file` says of the file."""
+        stamp = _stamp(path)
+        if (known := self._known.get(stamp)) is None:
+            known = of_file(path)
+            if _stamp(path) == stamp:  # else it changes while it is read
+                self._known[stamp] = known
+        return known
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes with the content of a file, and stays when it is renamed."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def file_sha256(path: Path) -> str:

@@ -27,7 +27,8 @@ from tests.support.runs import REPO, job, prepare
 from tests.support.trial_runs import trials_run
 
 SLICES, MATRIX = 10, 64
-PACKERS = sorted(set(peers.PROGRAMS) - {"read only", "copy only", "pydicom, rescaled"})
+COPIERS = ["copy only", "floor", "floor, two"]
+PACKERS = sorted(set(peers.PROGRAMS) - {"read only", *COPIERS, "pydicom, rescaled"})
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,14 @@ def test_every_program_packs_the_same_hu(long_headers, tmp_path, name):
     command = [sys.executable, "-m", "cac_hpc.benchmark.peers", name, str(long_headers), str(tmp_path)]
     subprocess.run(command, cwd=REPO, check=True, capture_output=True, timeout=120)
     assert peers.contents(tmp_path) == (2 * SLICES * MATRIX**2, sum(hu.sum() for hu in stored))
+
+
+@pytest.mark.parametrize("name", COPIERS)
+def test_what_copies_writes_all_that_it_reads(long_headers, tmp_path, name):
+    command = [sys.executable, "-m", "cac_hpc.benchmark.peers", name, str(long_headers), str(tmp_path)]
+    subprocess.run(command, cwd=REPO, check=True, capture_output=True, timeout=120)
+    sizes = {study.name: sum(path.stat().st_size for path in study.iterdir()) for study in long_headers.iterdir()}
+    assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == sizes
 
 
 @pytest.mark.drill

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +29,34 @@ from tests.support import risky
 
 if __name__ == "__main__":
     Worker(risky.work, 600, 1 << 29, threading.Event()).run("hang", lambda pid: print(pid, flush=True))
+"""
+CALLER_FORKS = """
+import threading
+from cac_hpc.machine.workers import Worker
+from tests.support import risky
+
+if __name__ == "__main__":
+    worker = Worker(risky.work, 600, 1 << 29, threading.Event())
+    worker.fork()
+    worker.run("hang", lambda pid: print(pid, flush=True))
+"""
+FORKED = """
+import sys
+import threading
+from cac_hpc.machine.workers import Lost, Worker
+from tests.support import risky
+
+if __name__ == "__main__":
+    worker, heard = Worker(risky.work, 2, 1 << 29, threading.Event(), ["colorsys"]), []
+    worker.fork()
+    for habit in sys.argv[1:]:
+        try:
+            worker.run(habit, heard.append)
+        except Lost as lost:
+            print(lost)
+    commands = [open(f"/proc/{pid}/cmdline").read() for pid in heard[-1:]]
+    worker.close()
+    print(len(set(heard)), "by a fork" if commands == [open("/proc/self/cmdline").read()] else "by a program")
 """
 FORKING = """
 import os
@@ -134,6 +162,32 @@ def test_a_worker_can_be_started_before_it_is_needed(worker):
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("habits", "told"),
+    [
+        (["work", "need", "work"], "1 by a fork"),
+        (["segfault", "work"], "crashed: ended by SIGSEGV\n2 by a program"),
+        (["leave", "work"], "crashed: ended with exit code 3\n2 by a program"),
+        (["hang", "work"], "over_time: no word for 2 s\n2 by a program"),
+        (["bomb", "work"], "over_memory: more than 0.5 GB\n2 by a program"),
+    ],
+)
+def test_a_fork_has_what_it_needs_and_after_a_loss_a_program_goes_on(tmp_path, habits, told):
+    (script := tmp_path / "caller.py").write_text(FORKED, encoding="utf-8")
+    env = os.environ | {"PYTHONPATH": str(REPO)}
+    ran = subprocess.run([sys.executable, script, *habits], env=env, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == told
+
+
+@pytest.mark.timeout(60)
+def test_where_another_thread_is_no_process_is_forked(worker):
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(worker.fork).result()
+        pid = worker.run("work", lambda pid: None)
+        assert Path(f"/proc/{pid}/cmdline").read_text() != Path("/proc/self/cmdline").read_text()
+
+
+@pytest.mark.timeout(60)
 def test_a_worker_that_died_when_all_give_up_is_no_loss(worker, give_up):
     pid = worker.run("work", lambda pid: None)
     os.kill(pid, signal.SIGKILL)
@@ -175,6 +229,7 @@ def test_who_waits_can_be_told_to_give_up(worker, give_up):
     ("program", "end"),
     [
         (CALLER, signal.SIGKILL), (CALLER, signal.SIGTERM), (CALLER, signal.SIGINT),
+        (CALLER_FORKS, signal.SIGKILL), (CALLER_FORKS, signal.SIGTERM), (CALLER_FORKS, signal.SIGINT),
         (FORKING, signal.SIGKILL), (FORKING, signal.SIGTERM),
     ],
 )  # fmt: skip
