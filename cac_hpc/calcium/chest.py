@@ -33,7 +33,7 @@ WALL_MM = 4.0  # of the aorta, with its blur
 
 @dataclass(frozen=True)
 class Grid:
-    """The volume in pixels of about 2 mm, about as high as they are wide: mean HU, float32 (z, h, w)."""
+    """The volume in pixels of about 2 mm, about as high as they are wide: mean HU, float64 (z, h, w)."""
 
     hu: np.ndarray
     spacing_mm: tuple[float, float]  # of slices, of pixels
