@@ -45,7 +45,8 @@ def _beside(cfg: Config) -> list[Path]:
 
 
 def _list_cohort(cfg: DataConfig, folders: Mapping[str, Path], ours: Collection[Path]) -> Listed:
-    """
+    """List the studies of one cohort.
+
     Args:
         folders: of the studies by key. ours: files beside the studies that belong there.
     """
