@@ -24,7 +24,7 @@ from cac_hpc.cluster import (
 from cac_hpc.cluster.queue_records import OPEN
 from cac_hpc.cluster.schedulers import SCHEDULERS, Scheduler
 from cac_hpc.cluster.task_status import RunStates
-from cac_hpc.dataset import held_out, plan, preview, sealing
+from cac_hpc.dataset import held_out, plan, preview
 from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.run import causes, lock, logs, stages, task_states
 from cac_hpc.run.disk import named, read_json, write_text
@@ -167,6 +167,8 @@ def _check_studies(run: RunPaths, cfg: Config, planned: DatasetPlan, waiting: Se
         if note := preview.fault(found, len(planned.labels), cfg):
             logs.say(f"note: {note}")
     if "seal" in stages_left and "pack" not in stages_left and not dataset.seal.exists() and dataset.intake.exists():
+        from cac_hpc.dataset import sealing  # it imports h5py, which most launches do without
+
         sealing.check_share(dataset, cfg)
 
 

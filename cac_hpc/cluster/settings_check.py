@@ -8,7 +8,7 @@ import unicodedata
 from pathlib import Path
 
 from cac_hpc.cluster.schedulers import SCHEDULERS
-from cac_hpc.evaluation import contrast, published, questions
+from cac_hpc.evaluation import published, questions
 from cac_hpc.run import logs
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.settings import stored_settings
@@ -60,11 +60,28 @@ def _inputs(cfg: Config) -> dict[str, str | None]:
 
 
 def _check_other_results(run: RunPaths, cfg: Config) -> None:
-    """The runs and tables that the results are compared with are what they must be. A run that has its folds goes on
-    without the run that it was contrasted with: its report says so.
+    """The runs and tables that the results are compared with are what they must be.
 
     Raises: InputError saying what is wrong with them.
     """
+    if cfg.split.contrast_to or cfg.trials.contrast_to:
+        _check_contrast(run, cfg)
+    if cfg.report.published:
+        published.read_for(Path(cfg.report.published), cfg.labels.names)
+    if cfg.report.compare:
+        check_compared(run, cfg.report.compare)
+    if cfg.report.checklist:
+        questions.read_answers(Path(cfg.report.checklist), "report.checklist")
+
+
+def _check_contrast(run: RunPaths, cfg: Config) -> None:
+    """The run that this one is contrasted with is what it must be. A run that has its folds goes on without: its report
+    says so.
+
+    Raises: InputError saying what is wrong with it.
+    """
+    from cac_hpc.evaluation import contrast  # types of reports take a quarter of the start, which most runs do without
+
     try:
         contrast.check(cfg)
     except InputError as error:
@@ -73,12 +90,6 @@ def _check_other_results(run: RunPaths, cfg: Config) -> None:
         if not known:
             raise
         logs.say(f"note: {error}; until then the report has no comparison with it")
-    if cfg.report.published:
-        published.read_for(Path(cfg.report.published), cfg.labels.names)
-    if cfg.report.compare:
-        check_compared(run, cfg.report.compare)
-    if cfg.report.checklist:
-        questions.read_answers(Path(cfg.report.checklist), "report.checklist")
 
 
 def check_compared(run: RunPaths, named: str) -> None:

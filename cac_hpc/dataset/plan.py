@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,13 @@ from cac_hpc.calcium import candidates
 from cac_hpc.dataset import held_out, integrity, kept_plan, regions, stratification, study_folders
 from cac_hpc.dataset.held_out import Groups
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.dataset.study_listing import Listed, list_cohort
-from cac_hpc.labels import group_values, label_rows, sheets
+from cac_hpc.dataset.study_listing import Listed, list_cohorts
+from cac_hpc.labels import group_values, label_rows
 from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.labels import Label
 from cac_hpc.labels.matching import SOURCES, Matched, match_labels
 from cac_hpc.labels.spelling import near_equal
-from cac_hpc.machine import memory
+from cac_hpc.machine import memory, workers
 from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.settings.config import Config, OneCohort, plain
@@ -29,6 +29,7 @@ from cac_hpc.volumes.files import Entry
 
 # with the dataset; cohorts, too
 KEPT = ("sha256", "shards", "listings", "unlabelled", "rows_without_study", "stray", "near_equal")
+OPTIONAL = ("vessels", "groups", "site")  # of labels: kept where they are known
 
 
 @dataclass(frozen=True)
@@ -66,55 +67,61 @@ def make_plan(cfg: Config) -> DatasetPlan:
 
     Raises: InputError naming file, study or setting, for whatever can be seen to be wrong before reading an image.
     """
-    folders, formats = study_folders.by_key(cfg), {cohort.name: cohort.cfg.data.format for cohort in cfg.by_cohort()}
-    parts = _parts(cfg, folders)
-    labels = group_values.one_spelling({study: label for part in parts for study, label in part.labels.items()})
-
-    def entries(study: str) -> list[Entry]:
-        site = labels[study].site
-        return files.list_files(folders[site][study], formats[site])
-
-    groups = held_out.settle(labels, entries, cfg.split, RunPaths(Path(cfg.run)).groups)
+    folders = study_folders.by_key(cfg)
+    with workers.ahead(lambda: list_cohorts(cfg, folders)) as listing:
+        parts = _parts(cfg, folders)
+        labels = group_values.one_spelling({study: label for part in parts for study, label in part.labels.items()})
+        groups = _groups(labels, cfg, folders)
+        folds = _folds(labels, cfg, groups)
+        listed = listing()
+    listings = {part.site: _listings(part, listed[part.site]) for part in parts}
+    unlabelled = {part.site: _unlabelled(part, listed[part.site]) for part in parts}
     step, studies = cfg.pack.studies_per_shard, [list(part.labels) for part in parts]
     return DatasetPlan(
         folders=folders,
-        folds=_folds(labels, cfg, groups),
+        folds=folds,
         groups=groups,
         shards=[some[first : first + step] for some in studies for first in range(0, len(some), step)],
         labels=labels,
-        listings={study: digest for part in parts for study, digest in part.listed.digests.items()},
-        unlabelled={study: count for part in parts for study, count in part.listed.unlabelled.items()},
+        listings={study: digest for some in listings.values() for study, digest in some.items()},
+        unlabelled={study: count for some in unlabelled.values() for study, count in some.items()},
         rows_without_study=sum(len(part.matched.rows_without_study) for part in parts),
-        stray=sum(part.listed.stray for part in parts),
+        stray=sum(found.stray for found in listed.values()),
         near_equal=sum(len(part.alike) for part in parts),
-        cohorts={part.cohort.name: part.counts for part in parts if part.cohort.name},
-        sha256=digests.content_sha256(_content(parts, cfg)),
-        num_files=sum(part.listed.num_files for part in parts),
-        num_bytes=sum(part.listed.num_bytes for part in parts),
+        cohorts={
+            part.site: {
+                "unlabelled": list(unlabelled[part.site]),
+                "rows_without_study": len(part.matched.rows_without_study),
+                "stray": listed[part.site].stray,
+            }
+            for part in parts
+            if part.site
+        },
+        sha256=digests.content_sha256(_content(parts, listings, cfg)),
+        num_files=sum(sum(found.num_files.values()) for found in listed.values()),
+        num_bytes=sum(found.num_bytes for found in listed.values()),
         warnings=[line for part in parts for line in part.warnings] + _in_several(labels, cfg),
     )
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What is planned of one cohort; studies go by their keys."""
+    """What the labels of one cohort say; studies go by their keys, names are by key."""
 
     cohort: OneCohort
+    names: Mapping[str, str]
     matched: Matched
     alike: list[str]
     labels: dict[str, Label]
-    listed: Listed
     warnings: list[str]
 
     @property
-    def counts(self) -> dict[str, Any]:
-        """What plan.json says of it, which the labels do not."""
-        rows = len(self.matched.rows_without_study)
-        return {"unlabelled": list(self.listed.unlabelled), "rows_without_study": rows, "stray": self.listed.stray}
+    def site(self) -> str:
+        return self.cohort.name
 
 
 def _parts(cfg: Config, folders: Mapping[str, dict[str, Path]]) -> list[_Part]:
-    """What is planned of each cohort.
+    """What the labels of each cohort say.
 
     Args:
         folders: of each cohort, those of its studies by key.
@@ -126,12 +133,10 @@ def _parts(cfg: Config, folders: Mapping[str, dict[str, Path]]) -> list[_Part]:
         with cohort.named():
             rows[cohort.name] = _rows(cohort.cfg, folders[cohort.name], names[cohort.name])
     shared = [row for some in rows.values() for row in some] if cfg.data.shared_patients else None
-    ours = {Path(path).resolve() for cohort in cohorts for path in _beside(cohort.cfg)}
     parts = []
     for cohort in cohorts:
-        site = cohort.name
         with cohort.named():
-            parts.append(_part(cohort, folders[site], names[site], rows[site], shared, ours))
+            parts.append(_part(cohort, names[cohort.name], rows[cohort.name], shared))
     return parts
 
 
@@ -144,20 +149,12 @@ def _rows(cfg: Config, folders: Mapping[str, Path], names: Mapping[str, str]) ->
     return SOURCES[cfg.labels.source](cfg.labels, list(names.values()), Path(cfg.data.dicom_root))
 
 
-def _part(
-    cohort: OneCohort,
-    folders: Mapping[str, Path],
-    names: Mapping[str, str],
-    rows: list[Row],
-    shared: list[Row] | None,
-    ours: Collection[Path],
-) -> _Part:
-    """Plan a cohort.
+def _part(cohort: OneCohort, names: Mapping[str, str], rows: list[Row], shared: list[Row] | None) -> _Part:
+    """Join the studies of a cohort with their labels.
 
     Args:
-        folders, names: of its studies by key. rows: of its labels.
+        names: of its studies by key. rows: of its labels.
         shared: those of all cohorts, if they name the same people.
-        ours: files beside the study folders that belong there.
     """
     cfg = cohort.cfg
     matched = match_labels(cfg.labels, list(names.values()), cfg.data.dicom_root, given=rows, people=shared)
@@ -167,23 +164,53 @@ def _part(
     said += regions.without_mask([names[study] for study in labels], cfg.pack)
     return _Part(
         cohort=cohort,
+        names=names,
         matched=matched,
         alike=alike,
         labels=labels,
-        listed=list_cohort(cfg, folders, names, labels, ours),
         warnings=[f"cohort {cohort.name}: {cohort.said(line)}" for line in said] if cohort.name else said,
     )
 
 
-def _content(parts: Sequence[_Part], cfg: Config) -> dict[str, Any]:
-    """All that the packed dataset depends on; with several cohorts that of each, by its name."""
+def _listings(part: _Part, listed: Listed) -> dict[str, str]:
+    """Digest of the files of each study that has a label, its mask included."""
+    pack = part.cohort.cfg.pack
+    return {study: regions.listing(listed.digests[study], part.names[study], pack) for study in part.labels}
+
+
+def _unlabelled(part: _Part, listed: Listed) -> dict[str, int]:
+    """Number of files of each study that has no label."""
+    return {study: count for study, count in listed.num_files.items() if study not in part.labels}
+
+
+def _groups(labels: Mapping[str, Label], cfg: Config, folders: Mapping[str, Mapping[str, Path]]) -> Groups | None:
+    """The groups that split.group asks for.
+
+    Args:
+        folders: of each cohort, those of its studies by key.
+    """
+    formats = {cohort.name: cohort.cfg.data.format for cohort in cfg.by_cohort()}
+
+    def entries(study: str) -> list[Entry]:
+        site = labels[study].site
+        return files.list_files(folders[site][study], formats[site])
+
+    return held_out.settle(labels, entries, cfg.split, RunPaths(Path(cfg.run)).groups)
+
+
+def _content(parts: Sequence[_Part], listings: Mapping[str, Mapping[str, str]], cfg: Config) -> dict[str, Any]:
+    """All that the packed dataset depends on; with several cohorts that of each, by its name.
+
+    Args:
+        listings: of each cohort, digest of the files of its labelled studies.
+    """
     if not cfg.data.cohorts:
-        return _content_of(parts[0])
-    found = {part.cohort.name: _content_of(part) for part in parts}
+        return _content_of(parts[0], listings[parts[0].site])
+    found = {part.site: _content_of(part, listings[part.site]) for part in parts}
     return {"cohorts": found, "shared_patients": cfg.data.shared_patients}
 
 
-def _content_of(part: _Part) -> dict[str, Any]:
+def _content_of(part: _Part, listings: Mapping[str, str]) -> dict[str, Any]:
     cfg = part.cohort.cfg
     pack = plain(replace(cfg.pack, regions=None))  # the masks themselves are in the listings
     del pack["limits"]["rejected_studies"]  # only the seal asks for it; the other limits choose studies
@@ -193,7 +220,7 @@ def _content_of(part: _Part) -> dict[str, Any]:
         "pack": pack,
         "labels": {key: value for key, value in plain(cfg.labels).items() if key not in ("sheet", "masks")},
         "sheet": label_rows.content(cfg.labels) if cfg.labels.source == "sheet" else _written(part.labels),
-        "files": part.listed.digests,
+        "files": listings,
         **({"format": cfg.data.format} if cfg.data.format != "auto" else {}),  # as it was before there was one
         **_grouping(cfg),
     }
@@ -201,12 +228,13 @@ def _content_of(part: _Part) -> dict[str, Any]:
 
 def _in_several(labels: Mapping[str, Label], cfg: Config) -> list[str]:
     """How many people are in more than one cohort, where the sheets may say so."""
+    if not cfg.data.shared_patients:
+        return []
     sites: dict[str, set[str]] = {}
     for label in labels.values():
         sites.setdefault(label.patient, set()).add(label.site)
     count = sum(len(found) > 1 for found in sites.values())
-    said = f"{count} of {len(sites)} patients are in several cohorts (data.shared_patients)"
-    return [said] if cfg.data.shared_patients else []
+    return [f"{count} of {len(sites)} patients are in several cohorts (data.shared_patients)"]
 
 
 def _grouping(cfg: Config) -> dict[str, Any]:
@@ -246,10 +274,10 @@ def write_plan(dataset: DatasetPaths, plan: DatasetPlan) -> None:
 
 def _written(labels: Mapping[str, Label]) -> dict[str, dict[str, Any]]:
     """Labels as plain JSON, vessels, groups and site where they are known."""
-    plain_labels = {study: asdict(label) for study, label in labels.items()}
+    names = [field.name for field in fields(Label)]
     return {
-        study: {name: value for name, value in label.items() if name not in ("vessels", "groups", "site") or value}
-        for study, label in plain_labels.items()
+        study: {name: value for name in names if (value := getattr(label, name)) or name not in OPTIONAL}
+        for study, label in labels.items()
     }
 
 
@@ -320,8 +348,3 @@ def _counts(matched: Matched, alike: Sequence[str]) -> list[str]:
         f"{len(items)} {what}; without data.pseudonym_key they are named" for what, items in found.items() if items
     ]
     return [*matched.hidden, *counts]
-
-
-def _beside(cfg: Config) -> list[str | Path]:
-    """Sheets and the key, which may lie beside the study folders."""
-    return [*(sheets.split(Path(path))[0] for path in cfg.labels.sheets), *filter(None, [cfg.data.pseudonym_key])]

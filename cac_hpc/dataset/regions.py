@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from cac_hpc.masks.masks import Elsewhere, Mask, Target
@@ -11,18 +11,16 @@ from cac_hpc.run.rejections import Refused
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import files
-from cac_hpc.volumes.files import Entry
 
 ReadMask = Callable[[Target], Mask]  # raises Refused, whose detail says nothing of what a file may be called or hold
 
 
-def listing(entries: Sequence[Entry], study: str, cfg: PackConfig) -> str:
+def listing(of_files: str, study: str, cfg: PackConfig) -> str:
     """Digest of a study's files, by their names and sizes, and of the content of its mask, if it should have one.
 
     Args:
-        entries: the files of the study. study: its name.
+        of_files: `files.digest` of the study. study: its name.
     """
-    of_files = files.digest(entries)
     if cfg.regions is None:
         return of_files
     from cac_hpc.masks import mask_formats  # its readers take half a second, which most plans do not need

@@ -61,7 +61,7 @@ def _read(key: str, folder: Path, listing: str, task: ShardTask, shard: shards.S
     entries = files.list_files(folder, task.format)
     if key in task.lost:
         return intake.refuse_study(entries, *task.lost[key])
-    if regions.listing(entries, files.study_name(folder), task.pack) != listing:
+    if regions.listing(files.digest(entries), files.study_name(folder), task.pack) != listing:
         return intake.refuse_study(entries, "changed_while_read", "not the files that the plan has seen")
     with contextlib.suppress(_Void), shard.study(key) as keep:
         study = intake.read_study(

@@ -120,7 +120,7 @@ def _high_scores(rows: Iterable[Row]) -> list[str]:
 def _odd_points(rows: list[Row]) -> list[str]:
     """Where every point of the sheet stands in front of three digits, as points between thousands do."""
     cells = [cell for row in rows for cell in (row.score, *row.vessels.values()) if cell]
-    found = [cell for cell in cells if re.fullmatch(r"[0-9]+\.[0-9]+", cell.text)]
+    found = [cell for cell in cells if "." in cell.text and re.fullmatch(r"[0-9]+\.[0-9]+", cell.text)]
     if not found or not all(re.fullmatch(r"[1-9][0-9]{0,2}\.[0-9]{3}", cell.text) for cell in found):
         return []
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""

@@ -1,4 +1,4 @@
-"""Work that others do for us: a process that risky work may break, several threads, forks for independent pieces."""
+"""Work that others do for us: a process that risky work may break, several threads, forks for what is independent."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from multiprocessing.connection import Connection, Pipe
-from typing import Any
+from typing import Any, TypeVar
 
 from cac_hpc.machine import processes, worker_process
 
+T = TypeVar("T")
 Say = worker_process.Say
 Work = worker_process.Work
 GIB = worker_process.GIB
@@ -205,12 +206,38 @@ def meanwhile(pieces: Sequence[Piece], most: int) -> Iterator[None]:
         for fork in forks:
             fork.join()
     finally:
-        for fork in forks:
-            fork.kill()  # one that has ended stays as it ended
-            fork.join()
+        _end(forks)
     if not forks or any(fork.exitcode for fork in forks):
         for piece in pieces:
             piece()
+
+
+@contextlib.contextmanager
+def ahead(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
+    """Begin work in a fork while the caller does something else; what is yielded waits for the result.
+
+    If there is one CPU, or the fork fails or is killed, the work is done here when its result is asked for. At the end
+    the fork is ended, whether it was asked or not.
+
+    Args:
+        work: returns what can be pickled.
+    Raises: what the work has raised.
+    """
+    ours, theirs = Pipe(duplex=False)
+    forks = _forks([lambda: theirs.send(work())], 1 if num_cpus() > 1 else 0)
+    theirs.close()
+
+    def result() -> T:
+        with contextlib.suppress(EOFError, OSError):  # nothing was sent, or not all of it
+            found: T = ours.recv()
+            return found
+        return work()
+
+    try:
+        yield result
+    finally:
+        _end(forks)
+        ours.close()
 
 
 def num_cpus() -> int:
@@ -242,3 +269,9 @@ def _take(numbers: int, pieces: Sequence[Piece], parent: int) -> None:
             pieces[int.from_bytes(number, sys.byteorder)]()
         except Exception:
             sys.exit(1)
+
+
+def _end(forks: Sequence[multiprocessing.process.BaseProcess]) -> None:
+    for fork in forks:
+        fork.kill()  # one that has ended stays as it ended
+        fork.join()

@@ -16,6 +16,7 @@ from cac_hpc.run.paths import DatasetPaths
 from cac_hpc.settings import stored_settings
 from cac_hpc.settings.data import DataConfig
 from cac_hpc.settings.errors import InputError
+from cac_hpc.volumes import files
 from tests.support.runs import SCORES, job_here, pack, prepare, write_config, write_scans
 
 SECRET = "b9f0c2d4a1e87365"
@@ -137,7 +138,31 @@ def test_what_no_study_takes_is_counted_and_named(tmp_path):
     assert intake["categories"]["used"] == [3, 3, 3, 2, 3, 3]
 
 
-def test_twenty_thousand_files_are_planned_in_seconds_and_little_memory(tmp_path):
+def test_a_plan_is_the_same_whoever_lists_the_files(tmp_path, monkeypatch):
+    scans = write_scans(tmp_path / "scans")
+    (scans / "notes.txt").write_text("read me", encoding="utf-8")
+    (scans / "099").mkdir()
+    sections = {"labels": {"unmatched": "skip", "sheet": str(scans / "labels.csv")}}
+    cfg = stored_settings.load(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", **sections))
+    list_files, listers, found = files.list_files, tmp_path / "listers", []
+
+    def noted(*given):
+        with listers.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        return list_files(*given)
+
+    monkeypatch.setattr(files, "list_files", noted)
+    for cpus in (1, 2):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid, cpus=cpus: set(range(cpus)))
+        found.append(plan.make_plan(cfg))
+        assert (str(os.getpid()) in listers.read_text().split()) == (cpus == 1)
+        listers.unlink()
+    assert found[0] == found[1]
+    assert (found[0].stray, found[0].unlabelled, len(found[0].listings)) == (1, {"099": 0}, 18)
+
+
+def test_twenty_thousand_files_are_planned_in_seconds_and_little_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})  # else a fork lists them, of which nothing is traced
     scans = tmp_path / "scans"
     for study in range(20):
         folder = scans / f"{study:03d}"

@@ -142,7 +142,7 @@ def test_a_detached_header_and_its_voxels_are_one_mask(tmp_path):
     found = []
     for value in (b"\0", b"\1"):
         (tmp_path / "one.raw").write_bytes(value)
-        found.append(regions.listing([], "one", PackConfig(regions=str(tmp_path))))
+        found.append(regions.listing("", "one", PackConfig(regions=str(tmp_path))))
     assert found[0] != found[1]
 
 

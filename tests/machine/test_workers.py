@@ -336,3 +336,63 @@ def test_more_processes_than_the_machine_admits_are_done_without(tmp_path, monke
     monkeypatch.setattr(multiprocessing.get_context("fork").Process, "start", refused)
     workers.each([partial(_note, tmp_path, number) for number in range(2)])
     assert {path.read_text() for path in tmp_path.iterdir()} == {str(os.getpid())}
+
+
+# work begun ahead of the need for its result
+
+
+def _who_after(awaited):
+    wait_for(awaited.exists, 20, "the caller's file")
+    return os.getpid()
+
+
+def test_work_begun_ahead_is_done_while_the_caller_does_something_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    with workers.ahead(partial(_who_after, tmp_path / "caller")) as result:
+        (tmp_path / "caller").touch()
+        assert result() != os.getpid()
+
+
+def test_with_one_cpu_it_is_done_by_the_caller_when_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    with workers.ahead(partial(_who_after, tmp_path / "caller")) as result:
+        (tmp_path / "caller").touch()
+        assert result() == os.getpid()
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """The forks that are started, and the end of the pipe that each result comes from."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    forks, ends, start, pipe = [], [], workers._forks, workers.Pipe
+
+    def noted(duplex):
+        ours, theirs = pipe(duplex)
+        ends.append(ours)
+        return ours, theirs
+
+    monkeypatch.setattr(workers, "Pipe", noted)
+    monkeypatch.setattr(workers, "_forks", lambda *given: forks.extend(start(*given)) or forks)
+    return forks, ends
+
+
+def test_where_its_fork_is_killed_the_caller_does_it_however_much_was_sent(begun):
+    forks, ends = begun
+    with workers.ahead(lambda: [os.getpid()] * 1_000_000) as result:  # more than a pipe holds
+        assert ends[0].poll(20)
+        forks[0].kill()
+        assert set(result()) == {os.getpid()}
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_what_it_raises_is_raised_where_the_result_is_asked_for(tmp_path, monkeypatch, cpus):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cpus)))
+    with workers.ahead((tmp_path / "missing").read_bytes) as result, pytest.raises(FileNotFoundError, match="missing"):
+        result()
+
+
+def test_a_fork_that_nobody_asks_ends_with_its_caller_s_part(begun):
+    forks, _ = begun
+    with pytest.raises(KeyError), workers.ahead(signal.pause):
+        raise KeyError
+    assert [fork.exitcode for fork in forks] == [-signal.SIGKILL]
