@@ -32,6 +32,7 @@ HALO = (Stroke(linewidth=1.6, foreground="black"), Normal())  # of letters on a 
 STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
+    "axes.titley": 1,  # where it would be put anyway: nothing of ours is above the axes, and to look takes a while
     "axes.labelsize": 8,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
@@ -115,7 +116,8 @@ def add_interval(axes: Axes, low: float | None, high: float | None, at: float, c
 def add_outline(axes: Axes, corners: np.ndarray, colour: str, solid: bool) -> None:
     """Draw a closed line through corners (P, 2)."""
     dash: Any = "-" if solid else (0, (2.5, 1.5))
-    axes.add_patch(Polygon(corners, fill=False, edgecolor=colour, linewidth=0.9, linestyle=dash))
+    line = Polygon(corners, fill=False, edgecolor=colour, linewidth=0.9, linestyle=dash)
+    axes.add_artist(line)  # add_patch would work out its extent, too, of which axes with a picture have no need
 
 
 def add_block(axes: Axes, left: float, width: float, height: float, colour: str, alpha: float) -> None:

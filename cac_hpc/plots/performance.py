@@ -27,7 +27,8 @@ def draw_confusion(stem: Path, matrix: np.ndarray, names: Sequence[str], title: 
         image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         for row, column in np.ndindex(*matrix.shape):
             colour = "white" if share[row, column] > 0.5 else "black"
-            axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour)
+            count = axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour)
+            count.set_in_layout(False)  # it is within the axes, whose place is all that the layout wants to know
         labels = [textwrap.fill(canvas.shortened(name, 40), 18) for name in names]
         axes.set_xticks(range(len(names)), labels, rotation=30, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), labels)
