@@ -32,7 +32,6 @@ HALO = (Stroke(linewidth=1.6, foreground="black"), Normal())  # of letters on a 
 STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
-    "axes.titley": 1,  # where it would be put anyway: nothing of ours is above the axes, and to look takes a while
     "axes.labelsize": 8,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
@@ -81,6 +80,11 @@ def save(made: Figure, stem: Path, dpi: int, kinds: Sequence[str]) -> None:
 def wrapped(title: str, made: Figure) -> str:
     """A title in lines that the figure is wide enough for."""
     return textwrap.fill(title, int(13 * made.get_figwidth()))
+
+
+def titled(axes: Axes, title: str, size: float = 8) -> None:
+    """Put a title above axes whose numbers need no power of ten there, for which each drawing would look again."""
+    axes.set_title(title, fontsize=size, y=1)
 
 
 def headed(made: Figure, title: str) -> None:

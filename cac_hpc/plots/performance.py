@@ -27,14 +27,14 @@ def draw_confusion(stem: Path, matrix: np.ndarray, names: Sequence[str], title: 
         image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         for row, column in np.ndindex(*matrix.shape):
             colour = "white" if share[row, column] > 0.5 else "black"
-            count = axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour)
-            count.set_in_layout(False)  # it is within the axes, whose place is all that the layout wants to know
+            axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour)
         labels = [textwrap.fill(canvas.shortened(name, 40), 18) for name in names]
         axes.set_xticks(range(len(names)), labels, rotation=30, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), labels)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        axes.set(xlabel="predicted category", ylabel="true category", title=canvas.wrapped(title, made))
+        axes.set(xlabel="predicted category", ylabel="true category")
+        canvas.titled(axes, canvas.wrapped(title, made))
         made.colorbar(image, ax=axes, label=f"share of the true category's {unit}", shrink=0.85)
 
 
@@ -50,7 +50,8 @@ def draw_reliability(stem: Path, bins: Sequence[Bin], title: str, unit: str, dpi
                 axes.plot([row.confidence] * 2, [row.low, row.high], color=COLOURS[0], linewidth=1)
         observed = {"label": "observed, 95 % interval", "clip_on": False}  # a mark at 1 is whole
         axes.plot(x, y, color=COLOURS[0], marker="o", markersize=3.5, linewidth=1, **observed)
-        axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=canvas.wrapped(title, made))
+        axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+        canvas.titled(axes, canvas.wrapped(title, made))
         axes.legend(loc="lower right")
         for row in bins:
             counts.bar(row.above, row.n, row.up_to - row.above, align="edge", color="0.75", edgecolor="w")
@@ -121,5 +122,5 @@ def draw_scores(
                 canvas.no_small_ticks(axis)
             axes.tick_params(axis="x", labelrotation=45)  # 400 and 1000 are close
             axes.set(xlim=(-0.2, top), ylim=(-0.2, top), xlabel="reported score", ylabel="score")
-            axes.set_title(textwrap.fill(name, 30))
+            canvas.titled(axes, textwrap.fill(name, 30))
         canvas.headed(made, title)
