@@ -82,6 +82,11 @@ def wrapped(title: str, made: Figure) -> str:
     return textwrap.fill(title, int(13 * made.get_figwidth()))
 
 
+def titled(axes: Axes, title: str, size: float = 8) -> None:
+    """Put a title above axes whose numbers need no power of ten there, for which each drawing would look again."""
+    axes.set_title(title, fontsize=size, y=1)
+
+
 def headed(made: Figure, title: str) -> None:
     """Put a title above all axes of a figure."""
     made.suptitle(wrapped(title, made), fontsize=8)
@@ -115,7 +120,8 @@ def add_interval(axes: Axes, low: float | None, high: float | None, at: float, c
 def add_outline(axes: Axes, corners: np.ndarray, colour: str, solid: bool) -> None:
     """Draw a closed line through corners (P, 2)."""
     dash: Any = "-" if solid else (0, (2.5, 1.5))
-    axes.add_patch(Polygon(corners, fill=False, edgecolor=colour, linewidth=0.9, linestyle=dash))
+    line = Polygon(corners, fill=False, edgecolor=colour, linewidth=0.9, linestyle=dash)
+    axes.add_artist(line)  # add_patch would work out its extent, too, of which axes with a picture have no need
 
 
 def add_block(axes: Axes, left: float, width: float, height: float, colour: str, alpha: float) -> None:

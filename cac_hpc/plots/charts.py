@@ -53,7 +53,7 @@ def draw_lines(stem: Path, panels: Sequence[Lines], labels: tuple[str, str], tit
             for line in panel.lines:
                 handles.setdefault(line.label, _draw_line(axes, line))
             axes.set(xlim=(0, 1), ylim=panel.height, xlabel=labels[0])
-            axes.set_title(panel.title, fontsize=7 if len(panels) < 4 else 5)
+            canvas.titled(axes, panel.title, 7 if len(panels) < 4 else 5)
             canvas.ticks_at(axes.yaxis, 4)
         grid[0].set_ylabel(labels[1])
         legend = [canvas.shortened(name, 36) for name in names]

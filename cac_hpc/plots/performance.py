@@ -33,7 +33,8 @@ def draw_confusion(stem: Path, matrix: np.ndarray, names: Sequence[str], title: 
         axes.set_yticks(range(len(names)), labels)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        axes.set(xlabel="predicted category", ylabel="true category", title=canvas.wrapped(title, made))
+        axes.set(xlabel="predicted category", ylabel="true category")
+        canvas.titled(axes, canvas.wrapped(title, made))
         made.colorbar(image, ax=axes, label=f"share of the true category's {unit}", shrink=0.85)
 
 
@@ -49,7 +50,8 @@ def draw_reliability(stem: Path, bins: Sequence[Bin], title: str, unit: str, dpi
                 axes.plot([row.confidence] * 2, [row.low, row.high], color=COLOURS[0], linewidth=1)
         observed = {"label": "observed, 95 % interval", "clip_on": False}  # a mark at 1 is whole
         axes.plot(x, y, color=COLOURS[0], marker="o", markersize=3.5, linewidth=1, **observed)
-        axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=canvas.wrapped(title, made))
+        axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+        canvas.titled(axes, canvas.wrapped(title, made))
         axes.legend(loc="lower right")
         for row in bins:
             counts.bar(row.above, row.n, row.up_to - row.above, align="edge", color="0.75", edgecolor="w")
@@ -120,5 +122,5 @@ def draw_scores(
                 canvas.no_small_ticks(axis)
             axes.tick_params(axis="x", labelrotation=45)  # 400 and 1000 are close
             axes.set(xlim=(-0.2, top), ylim=(-0.2, top), xlabel="reported score", ylabel="score")
-            axes.set_title(textwrap.fill(name, 30))
+            canvas.titled(axes, textwrap.fill(name, 30))
         canvas.headed(made, title)

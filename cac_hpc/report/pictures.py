@@ -71,13 +71,14 @@ def draw(folder: Path, report: Report, dpi: int) -> None:
 
 
 def _pieces(folder: Path, report: Report, dpi: int) -> Iterator[Piece]:
-    """What is to be drawn, the slowest first."""
+    """What is to be drawn, the slowest first: confusion matrices have the most letters."""
     names, where = wording.category_names(report), _where(report)
-    for stem, picture in PICTURES.items():
-        yield partial(picture.draw, folder / stem, report, where, dpi)
     for level, of_level in report.levels.items():
         title = f"{level.capitalize()} level, {where}, {wording.counted(level, of_level)}"
         yield partial(_draw_level, folder, level, of_level, names, title, dpi)
+    yield from _matrices_of_readers(folder, report, names, where, dpi)
+    for stem, picture in PICTURES.items():
+        yield partial(picture.draw, folder / stem, report, where, dpi)
     yield partial(external_parts.draw, folder, report, where, dpi)
 
 
@@ -117,17 +118,21 @@ def _draw_folds(stem: Path, report: Report, where: str, dpi: int) -> None:
         performance.draw_folds(stem, levels, names, f"Accuracy by fold, {where}", dpi)
 
 
-def _draw_readers(stem: Path, report: Report, where: str, dpi: int) -> None:
-    """The accuracies of the readers, and their confusion matrices as files of their own."""
+def _matrices_of_readers(folder: Path, report: Report, names: Sequence[str], where: str, dpi: int) -> Iterator[Piece]:
+    """The confusion matrices of the readers, as files of their own."""
     if isinstance(found := report.readers, Absent):
         return
-    names = wording.category_names(report)
     for reader in (reader for reader in found.readers if reader.compared and reader.key != "largest"):
         for level, pooled in reader.levels.items():
             unit = wording.units(level, report.levels[level])
             title = f"{reader.name[0].upper()}{reader.name[1:]}, {level} level, {where}, {pooled.n} {unit}"
-            matrix, of_reader = np.array(pooled.confusion_matrix), stem.with_name(f"confusion_{level}_{reader.key}")
-            performance.draw_confusion(of_reader, matrix, names, title, unit, dpi)
+            matrix, stem = np.array(pooled.confusion_matrix), folder / f"confusion_{level}_{reader.key}"
+            yield partial(performance.draw_confusion, stem, matrix, names, title, unit, dpi)
+
+
+def _draw_readers(stem: Path, report: Report, where: str, dpi: int) -> None:
+    if isinstance(found := report.readers, Absent):
+        return
     n = found.readers[0].levels["patient"].n
     performance.draw_readers(stem, found.readers, f"Readers of the same {n} tests of patients, {where}", dpi)
 

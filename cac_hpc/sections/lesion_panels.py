@@ -116,11 +116,11 @@ def _place(corner_P2: np.ndarray, label: str, size: int, taken: list[Box]) -> tu
     places += [(x, middle + shift * TEXT) for shift in (-1.1, 1.1, -2.2, 2.2) for x in (right + 2, left - 2 - width)]
     places = [(min(max(x, 1.0), size - width - 1), min(max(y, TEXT), size - TEXT - 3)) for x, y in places]
     boxes = [(x, y - 0.8 * TEXT, x + width, y + 0.2 * TEXT) for x, y in places]
-    free = [place for place, box in zip(places, boxes, strict=True) if not any(_overlap(box, one) for one in taken)]
-    x, y = (free or places)[0]
+    free = (index for index, box in enumerate(boxes) if not any(_overlap(box, one) for one in taken))
+    first = next(free, 0)
     if label:
-        taken.append((x, y - 0.8 * TEXT, x + width, y + 0.2 * TEXT))
-    return x, y
+        taken.append(boxes[first])
+    return places[first]
 
 
 def _overlap(one: Box, other: Box) -> bool:
