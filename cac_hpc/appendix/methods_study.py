@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from cac_hpc.results.external import External
 from cac_hpc.results.report import Report
+from cac_hpc.run.logs import amount
 from cac_hpc.sections import trained, wording
-from cac_hpc.sections.formatting import amount, figure_name, listed, percent
+from cac_hpc.sections.formatting import figure_name, listed, percent
 from cac_hpc.settings.model import ModelConfig
 from cac_hpc.settings.train import AnatomyConfig, TrainConfig
 

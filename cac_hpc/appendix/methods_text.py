@@ -16,8 +16,9 @@ from cac_hpc.results.prediction_sets import PredictionSets
 from cac_hpc.results.readers import Readers
 from cac_hpc.results.report import Report
 from cac_hpc.run import escaping, logs
+from cac_hpc.run.logs import amount
 from cac_hpc.sections import trained, wording
-from cac_hpc.sections.formatting import amount, listed, percent
+from cac_hpc.sections.formatting import listed, percent
 
 HEADING = "Methods, for a paper"
 MARKDOWN, LATEX = "methods.md", "methods.tex"

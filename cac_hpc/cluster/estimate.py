@@ -17,6 +17,7 @@ from cac_hpc.dataset.splits import Fold, Part
 from cac_hpc.machine import memory
 from cac_hpc.machine.memory import GIB
 from cac_hpc.run import logs
+from cac_hpc.run.logs import amount
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.settings.cluster import Resources
 from cac_hpc.settings.config import Config
@@ -141,11 +142,12 @@ def table(cfg: Config, found: Estimate, allowed: Limits | None = None, tried: Se
     asked, sure = cfg.cluster.fold, "sealed" if found.exact else "at most, taken for one a file"
     held = "on the GPU or in memory" if cfg.train.device == "cuda" else "in memory"
     rows = f"{models.chosen(cfg).row}s"
-    learned = f"{found.train_slices} training slices"
-    learned = learned if rows == "slices" else f"the candidates on {learned}"
+    learned = amount(found.train_slices, "slice")
+    learned = learned if rows == "slices" else f"the candidates of {learned}"
     fold = "a fold" if cfg.cluster.folds_per_node == 1 else f"{cfg.cluster.folds_per_node} folds"
     lines = [
-        ("studies", f"{found.studies} in {found.shards} shards, {found.files} files, {_size(found.bytes)}"),
+        ("studies", f"{found.studies} in {amount(found.shards, 'shard')}, {amount(found.files, 'file')}, "
+         f"{_size(found.bytes)}"),
         ("slices", f"{found.slices} ({sure}), {_size(found.packed_bytes)} packed"),
         *(("disk", f"{_size(disk.needed)} needed, {_size(disk.free)} free: {disk.folder}") for disk in found.disks),
         (f"{cfg.split.unit}s", f"train/val/test, of {', '.join(cfg.labels.names)}"),
@@ -153,7 +155,7 @@ def table(cfg: Config, found: Estimate, allowed: Limits | None = None, tried: Se
         ("packing", f"about {minutes_text(found.pack_min)} a shard" + said(cfg.cluster.pack)),
         ("memory", f"{_size(found.memory.needed)} for {fold}, {asked.mem_gb:g} GiB asked; "
          f"{rows} {'streamed' if found.memory.kind == 'stream' else held}"),
-        ("time", f"about {minutes_text(found.fold_min)} for {fold} of {learned}" + said(asked)),
+        ("time", f"about {minutes_text(found.fold_min)} for {fold}, trained on {learned}" + said(asked)),
         (f"{unit} hours", f"about {found.hours:.2g} for all folds, if {rate} (a rough guess)"),
         *tried,
         *(_limit_rows(allowed, cfg) if allowed else ()),

@@ -20,6 +20,7 @@ from cac_hpc.cluster import gpu_drivers, task_logs
 from cac_hpc.machine import environment, processes
 from cac_hpc.run import disk, ledger, logs, stages, task_states
 from cac_hpc.run.causes import Cause
+from cac_hpc.run.logs import amount
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, Stage, Task
 from cac_hpc.settings.config import Config
@@ -84,8 +85,8 @@ def check(cfg: Config) -> None:
     if len(gpu_drivers.visible_gpus()) < cfg.cluster.ranks:
         raise InputError(
             f"train.device is cuda and a fold has {cfg.cluster.ranks} rank{'s' * (cfg.cluster.ranks > 1)}, but this "
-            f"machine shows {len(gpu_drivers.visible_gpus())} GPUs; wanted one per rank, or --train.device cpu "
-            "--train.precision fp32"
+            f"machine shows {amount(len(gpu_drivers.visible_gpus()), 'GPU')}; wanted one per rank, or "
+            "--train.device cpu --train.precision fp32"
         )
     if unfit := gpu_drivers.fault():
         raise InputError(f"{unfit}; or --train.device cpu --train.precision fp32")

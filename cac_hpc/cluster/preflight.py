@@ -19,6 +19,7 @@ from cac_hpc.cluster import gpu_drivers
 from cac_hpc.dataset import sealed
 from cac_hpc.run import causes, disk, stages
 from cac_hpc.run.causes import RESUME
+from cac_hpc.run.logs import amount
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import Stage
 from cac_hpc.settings.config import Config
@@ -83,4 +84,4 @@ def _absent(path: Path) -> str | None:
 
 def _too_few_gpus(wanted: int) -> str | None:
     found = len(gpu_drivers.visible_gpus())
-    return None if found >= wanted else f"shows {found} GPUs, {wanted} were asked for"
+    return None if found >= wanted else f"shows {amount(found, 'GPU')}, {wanted} were asked for"

@@ -66,8 +66,12 @@ def complete(
 
     Raises: InputError if that cannot be.
     """
-    if not run.config.exists():
+    is_new = not run.config.exists()
+    if is_new:
         _create(run, cfg, dataset_plan, tried, tasks, source)
+    if before := looks.read_before(run):
+        logs.say(f"note: {looks.told_of(before)}; the report will say so")
+    if is_new:
         return
     dataset = run.dataset(cfg.data.packed_dir)
     _write_plans(run, cfg, dataset_plan, tried)
@@ -89,8 +93,7 @@ def _create(
     Raises: InputError if the folders cannot be written.
     """
     scratch = RunPaths(run.root.with_name(f".{run.root.name}.{os.urandom(4).hex()}.tmp"))
-    if before := looks.find_before(run, cfg):
-        logs.say(f"note: {looks.told_of(before)}; the report will say so")
+    before = looks.find_before(run, cfg)
     try:
         scratch.slurm.mkdir(parents=True)
         code = provenance.take(source, scratch.code)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from cac_hpc.cluster import estimate as estimates
 from cac_hpc.cluster.estimate import CPU_FLOPS, GPU_FLOPS, START_MIN, Estimate
 from cac_hpc.dataset.splits import Fold
+from cac_hpc.run.logs import amount
 from cac_hpc.settings import composition
 from cac_hpc.settings.config import Config
 from cac_hpc.train import models
@@ -71,10 +72,10 @@ def rows(cfg: Config, found: TrialCosts) -> list[tuple[str, str]]:
     unit = "GPU" if cfg.train.device == "cuda" else "core"
     trainings = "" if found.parts == 1 else f", each trained {found.parts} times"
     pruned = "" if found.pruned_hours is None else f", {found.pruned_hours:.2g} with pruning"
-    of_all = f"{found.trials} in each of {cfg.split.folds} folds{trainings}"
+    of_all = f"{found.trials} in each of {amount(cfg.split.folds, 'fold')}{trainings}"
     lines = [
         ("trials", f"{of_all}: {found.hours:.2g} {unit} hours{pruned}"),
-        ("", f"about {estimates.minutes_text(found.wall_min)} with {found.at_once} workers at a time"),
+        ("", f"about {estimates.minutes_text(found.wall_min)} with {amount(found.at_once, 'worker')} at a time"),
     ]
     if (most := cfg.trials.gpu_hours) is not None:
         needed = (found.hours if found.pruned_hours is None else found.pruned_hours) / cfg.split.folds

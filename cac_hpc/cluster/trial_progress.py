@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cac_hpc.run import disk, logs, result_files
+from cac_hpc.run.logs import amount
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.task_states import Tried
 from cac_hpc.settings import stored_settings
@@ -55,7 +56,8 @@ def lines(tried: Mapping[int, Tried]) -> list[str]:
     for fold, one in tried.items():
         best = "" if one.trial is None else f" trial {one.trial}, {_figure(one.figure)}"
         if one.chosen:
-            found.append(f"fold {fold} has chosen{best} by its validation patients, among {one.number} trials")
+            among = amount(one.number, "trial")
+            found.append(f"fold {fold} has chosen{best} by its validation patients, among {among}")
             continue
         counts = f"{one.done} of {one.number} trials done, {one.ended} ended early, {one.running} begun"
         found.append(f"fold {fold}: {counts}{best and f'; best{best}'}")

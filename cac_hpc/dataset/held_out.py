@@ -11,6 +11,7 @@ from pathlib import Path
 from cac_hpc.labels.labels import Label
 from cac_hpc.run import causes, disk, logs
 from cac_hpc.run.causes import NEW_RUN
+from cac_hpc.run.logs import amount
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.split import SplitConfig
 from cac_hpc.volumes import dicom_study
@@ -72,8 +73,8 @@ def settle(
     if len(tested) < 2:
         sizes = logs.first_of([f"{logs.harmless(name)} {count}" for name, count in counts.most_common()], NAMED)
         raise InputError(
-            f"split.group is {cfg.group}, but {len(tested)} groups have {cfg.smallest_group} patients or more "
-            f"(split.smallest_group); wanted two at least, found patients of: {sizes}"
+            f"split.group is {cfg.group}, but of {cfg.smallest_group} patients or more (split.smallest_group) are "
+            f"{amount(len(tested), 'group')}; wanted two at least, found patients of: {sizes}"
         )
     return Groups(cfg.group, of_study, tested)
 

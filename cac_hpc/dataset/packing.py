@@ -21,6 +21,7 @@ from cac_hpc.machine import workers
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
 from cac_hpc.run import causes, digests, disk, ledger, logs
 from cac_hpc.run.digests import OfFile
+from cac_hpc.run.logs import amount
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.settings import stored_settings
 from cac_hpc.settings.config import Config
@@ -111,7 +112,7 @@ def _tasks(cfg: Config, planned: dict[str, Any], indices: Sequence[int] | None) 
     wanted = range(last + 1) if indices is None else indices
     for index in wanted:
         if not 0 <= index <= last:
-            raise InputError(f"--shard {index}: the plan has {last + 1} shards, wanted 0 to {last}")
+            raise InputError(f"--shard {index}: the plan has {amount(last + 1, 'shard')}, wanted 0 to {last}")
     folders, cohorts = study_folders.by_key(cfg), {cohort.name: cohort.cfg for cohort in cfg.by_cohort()}
     tasks = {}
     for index in wanted:

@@ -21,6 +21,7 @@ from cac_hpc.labels.matching import SOURCES, Matched, match_labels
 from cac_hpc.labels.spelling import near_equal
 from cac_hpc.machine import memory, workers
 from cac_hpc.run import digests, disk
+from cac_hpc.run.logs import amount
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.settings.config import Config, OneCohort, plain
 from cac_hpc.settings.errors import InputError
@@ -248,7 +249,8 @@ def cohort_lines(plan: DatasetPlan) -> list[str]:
     """How many studies each of several cohorts has."""
     labelled = Counter(label.site for label in plan.labels.values())
     return [
-        f"cohort {name}: {labelled[name] + len(own['unlabelled'])} studies, {labelled[name]} of them with a label"
+        f"cohort {name}: {amount(labelled[name] + len(own['unlabelled']), 'study')}, "
+        f"{labelled[name]} of them with a label"
         for name, own in plan.cohorts.items()
     ]
 

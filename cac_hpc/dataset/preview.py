@@ -9,6 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from cac_hpc.dataset import summary
+from cac_hpc.run.logs import amount
 from cac_hpc.settings.config import Config
 from cac_hpc.settings.data import Format
 from cac_hpc.settings.errors import InputError
@@ -47,11 +48,9 @@ def of_headers(cfg: Config, folders: Mapping[str, Mapping[str, Path]], labelled:
         used, refused = reader_of(entries).by_headers(entries, cfg.pack)
         reasons = [(why.reason, why.detail) for why in refused]
         if reasons:
-            found.lines.append(f"study {study!r}: {used or 'no'} slices are taken; left out are")
+            found.lines.append(f"study {study!r}: {amount(used, 'slice') if used else 'no slices'} taken; left out:")
             counts = Counter(reasons).most_common()
-            found.lines.extend(
-                f"  {count} file{'s' * (count != 1)}, {reason}: {detail}" for (reason, detail), count in counts
-            )
+            found.lines.extend(f"  {amount(count, 'file')}, {reason}: {detail}" for (reason, detail), count in counts)
         if not used and study in labelled:
             found.refused[summary.main_reason(reasons)] += 1
     every = sum(map(len, folders.values()))

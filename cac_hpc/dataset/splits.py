@@ -14,10 +14,12 @@ from cac_hpc.dataset.held_out import Groups
 from cac_hpc.run import causes, digests, disk, result_files, task_states
 from cac_hpc.run.causes import NEW_RUN, RESUME, Cause
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.checks import shown
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.split import SplitConfig
 
 Part: TypeAlias = "tuple[str, ...] | Mapping[str, tuple[int, ...]]"  # whole studies, or some slices of each
+NAMED = 10  # studies that a message names
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,12 @@ def check_folds(folds: Sequence[Fold], patient: Mapping[str, str], scheme: str, 
         for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
             if shared := parts[one] & parts[other]:
                 raise InputError(
-                    f"fold {index}: patients {sorted(shared)} are in {one} and {other}, wanted in one part"
+                    f"fold {index}: patients {shown(sorted(shared))} are in {one} and {other}, wanted in one part"
                 )
     tested = Counter(chain.from_iterable(fold.test for fold in folds))
     if scheme == "kfold" and tested != Counter(patient.keys()):
         wrong = sorted(study for study in patient if tested[study] != 1)
-        raise InputError(f"kfold: studies {wrong[:10]} are not tested exactly once")
+        raise InputError(f"kfold: studies {shown(wrong[:NAMED])} are not tested exactly once")
     if scheme == "leave_one_out":
         assert groups is not None, "split.group names them"
         _check_held_out(folds, patient, groups)
@@ -74,9 +76,11 @@ def _check_held_out(folds: Sequence[Fold], patient: Mapping[str, str], groups: G
     for index, (fold, name) in enumerate(zip(folds, groups.tested, strict=True)):
         seen = [study for study in (*fold.train, *fold.val) if groups.of_study[study] == name]
         if seen:
-            raise InputError(f"fold {index} tests the group {name!r}, but learns of its studies {sorted(seen)[:10]}")
+            learned = shown(sorted(seen)[:NAMED])
+            raise InputError(f"fold {index} tests the group {name!r}, but learns of its studies {learned}")
         if wrong := set(fold.test) ^ {study for study, owner in patient.items() if group_of[owner] == name}:
-            raise InputError(f"fold {index}: studies {sorted(wrong)[:10]} are not in the test part of their group")
+            named = shown(sorted(wrong)[:NAMED])
+            raise InputError(f"fold {index}: studies {named} are not in the test part of their group")
 
 
 def check_slice_folds(folds: Sequence[Fold], slices: Mapping[str, int], scheme: str) -> None:

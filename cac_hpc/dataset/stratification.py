@@ -14,6 +14,7 @@ import numpy as np
 from cac_hpc.dataset import splits
 from cac_hpc.dataset.held_out import Groups
 from cac_hpc.dataset.splits import Fold
+from cac_hpc.run.logs import amount
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.split import SplitConfig
 
@@ -47,7 +48,7 @@ def make_folds(
     else:
         if len(patients) < cfg.folds:
             raise InputError(
-                f"split.folds is {cfg.folds}, but the labels name only {len(patients)} patients; "
+                f"split.folds is {cfg.folds}, but the labels name only {amount(len(patients), 'patient')}; "
                 "wanted at least one patient per fold"
             )
         target = target if groups is None else _within_category(patients, target, groups, patient)
@@ -100,8 +101,8 @@ def inner_divisions(
     studies, patients, target = _by_patient(patient, category)
     if len(patients) < count:
         raise InputError(
-            f"trials.inner_folds is {count}, but fold {fold} has {len(patients)} patients for training and validation; "
-            f"wanted at least one per inner fold: at most {len(patients)}"
+            f"trials.inner_folds is {count}, but fold {fold} has {amount(len(patients), 'patient')} for training "
+            f"and validation; wanted at least one per inner fold: at most {len(patients)}"
         )
     order, everybody = _by_category(target, np.random.default_rng([seed, fold])), np.arange(len(target))
     parts = [(_without(everybody, order[index::count]), order[index::count]) for index in range(count)]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cac_hpc.dataset import fact_names
 from cac_hpc.dataset.sealed import GROUP
 from cac_hpc.dataset.summary import NAMED, counted
 from cac_hpc.run import logs
+from cac_hpc.run.logs import amount
 
 MIXED = {  # what should be the same in a cohort, and what comes of it
     "energy_class": "tube voltages: calcium is the brighter the lower the voltage is",
@@ -55,10 +57,11 @@ def _acquisition(summary: dict[str, Any]) -> Any:
     rows: list[list[object]] = []
     for name, found in summary["acquisition"].items():
         if name in NAMED:
-            rows.append([name, ", ".join(f"{value} {count}" for value, count in found.items()), "", "", "", ""])
+            counts = ", ".join(f"{value} {count}" for value, count in found.items())
+            rows.append([fact_names.in_words(name), counts, "", "", "", ""])
         elif found["known"]:
             outliers = logs.first_of([f"{study}: {value:g}" for study, value in found["outliers"].items()], 6)
-            title = name.removesuffix("_mm").replace("_", " ") + (f" ({found['unit']})" if found["unit"] else "")
+            title = fact_names.in_words(name) + (f" ({found['unit']})" if found["unit"] else "")
             rows.append([title, *(f"{found[key]:g}" for key in ("min", "median", "max")), found["known"], outliers])
     return logs.table("Acquisition", ["", "lowest", "median", "highest", "studies", "outliers"], rows)
 
@@ -78,10 +81,10 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
         )
     lines += [mixed for name, what in MIXED.items() if (mixed := _mixed(summary["acquisition"][name], what))]
     if summary["no_heart"]:
-        found = f"no heart is found in {summary['no_heart']} studies"
-        lines.append(f"{found}: they have no candidates, and the Agatston rule a score only in masks")
+        found = f"no heart is found in {amount(summary['no_heart'], 'study')}"
+        lines.append(f"{found}: there are no candidates, and the Agatston rule has a score only in masks")
     if missing := summary.get("no_aorta"):  # datasets packed before do not say
-        found = f"the ascending aorta is not seen in {missing} studies"
+        found = f"the ascending aorta is not seen in {amount(missing, 'study')}"
         lines.append(f"{found}: places of candidates by it are those by its usual place, which misleads a lesion model")
     lines += _groups(summary.get("subgroups"))
     if contradicted := summary["second_look"]:
@@ -90,12 +93,13 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
         lines += [f"  and {len(contradicted) - MOST_NAMED} more, in intake.json"] * (len(contradicted) > MOST_NAMED)
     if identity["identity"] or identity["private"]:
         lines.append(
-            f"{identity['identity']} studies carry names, ids or dates in their headers, {identity['private']} private "
-            "elements: none of it was packed"
+            f"names, ids or dates are in the headers of {amount(identity['identity'], 'study')}, with "
+            f"{amount(identity['private'], 'private element')}: none of it was packed"
         )
     if identity["key_is_identity"]:
         lines.append(
-            f"{identity['key_is_identity']} study keys are names or ids of their headers: data.pseudonym_key hides them"
+            f"names or ids of their headers are the keys of {amount(identity['key_is_identity'], 'study')}: "
+            "data.pseudonym_key hides them"
         )
     return lines
 

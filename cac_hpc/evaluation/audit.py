@@ -16,6 +16,7 @@ from cac_hpc.results.serialization import Damaged, Json, from_json
 from cac_hpc.results.training import Training
 from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import DatasetPaths, FoldPaths
+from cac_hpc.settings.checks import shown
 from cac_hpc.settings.config import Config
 from cac_hpc.settings.errors import InputError
 from cac_hpc.train import fencing
@@ -53,7 +54,7 @@ def check_cohort(
     if any(fold.by_slice != by_slice for fold in folds):
         raise InputError(f"{made}: does not divide {cfg.split.unit}s, as split.unit says; start a new run")
     if unknown := sorted({study for fold in folds for part in fold.parts.values() for study in part} - patient.keys()):
-        raise InputError(f"{made}: names studies {unknown[:NAMED]}, which the dataset does not have")
+        raise InputError(f"{made}: names studies {shown(unknown[:NAMED])}, which the dataset does not have")
     if by_slice:
         slices = dict(zip(studies["study"], studies["slices"], strict=True))
         splits.check_slice_folds(folds, slices, cfg.split.scheme)
@@ -115,7 +116,7 @@ def check_rows(predictions: Predictions, fold: Fold, studies: pd.DataFrame) -> N
     Raises: ValueError naming the study.
     """
     if foreign := sorted(set(predictions.studies) ^ set(fold.test)):
-        raise ValueError(f"predictions and splits.json name different test studies: {list(map(str, foreign[:NAMED]))}")
+        raise ValueError(f"predictions and splits.json name different test studies: {shown(foreign[:NAMED])}")
     known = studies.loc[predictions.studies]
     if fold.by_slice:
         _check_some(predictions, fold)
@@ -168,7 +169,7 @@ def check_scores(scores: Scores, lesions: pd.DataFrame, fold: Fold, studies: pd.
         name = str(scores.study[row])
         raise ValueError(f"study {name!r}: label {scores.label[row]} in scores.csv, the dataset says {category[row]}")
     if foreign := sorted(set(lesions["study"]) - set(fold.test)):
-        raise ValueError(f"lesions.csv names studies that the fold did not test: {list(map(str, foreign[:NAMED]))}")
+        raise ValueError(f"lesions.csv names studies that the fold did not test: {shown(foreign[:NAMED])}")
     counted = lesions[lesions["counted"].astype(int) == 1].groupby("study")["agatston"].sum()
     total = counted.reindex(scores.study, fill_value=0.0).to_numpy(float)
     _check_equal(scores, scores.score, total, "score", "what counted in lesions.csv adds up to")

@@ -24,6 +24,7 @@ from cac_hpc.results.levels import Level, Statistics
 from cac_hpc.results.prediction_sets import PredictionSets, PromisedCoverage
 from cac_hpc.results.report import FORMAT_VERSION, Report
 from cac_hpc.results.serialization import Damaged, from_json
+from cac_hpc.run.logs import amount
 from cac_hpc.statistics import assessment, intervals, recalibration, resampling, sample_size, set_figures, unpaired
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.at_cuts import NO_PROBABILITIES
@@ -183,7 +184,8 @@ def _audit(test: ExternalTest) -> Audit:
     if test.known == "unknown":
         return Audit(name, None, "nothing tells whether the program was trained on these patients")
     if test.known == "counted" and known:
-        return Audit(name, False, f"{known} studies of patients the model was trained on are counted, as was asked for")
+        studies = f"with {amount(known, 'study')}, as was asked for"
+        return Audit(name, False, f"patients that the model was trained on are counted, {studies}")
     return Audit(name, True, f"no study is counted whose pixels the model was trained on; left out for it: {known}")
 
 

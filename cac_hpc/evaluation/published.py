@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from cac_hpc.run import logs
+from cac_hpc.run.logs import amount
 from cac_hpc.settings import yaml_documents
 from cac_hpc.settings.errors import InputError
 from cac_hpc.statistics import metrics
@@ -102,7 +103,8 @@ def show(path: Path, table: PublishedTable) -> int:
     """Print what became of every claim; returns 1 if anything is contradicted, else 0."""
     found = findings(table)
     wrong = [finding for finding in found if not finding.agrees]
-    logs.say(f"{path}: {table.matrix.sum()} units, {len(table.matrix)} categories, {len(found)} claims checked")
+    counted = f"{amount(int(table.matrix.sum()), 'unit')}, {len(table.matrix)} categories"
+    logs.say(f"{path}: {counted}, {amount(len(found), 'claim')} checked")
     for finding in found:
         verdict = "agrees" if finding.agrees else "CONTRADICTION"
         logs.say(f"  {finding.claim} = {finding.claimed}: {verdict}, {finding.said}")

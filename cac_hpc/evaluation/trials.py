@@ -20,6 +20,7 @@ from cac_hpc.results.serialization import Json
 from cac_hpc.results.trials import ChosenSettings, FoldChoice, Importance, SettingImportance, TrialRow, Trials
 from cac_hpc.run import disk
 from cac_hpc.settings import composition, config
+from cac_hpc.settings.checks import shown
 from cac_hpc.settings.config import Config
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.train import TrainConfig
@@ -149,7 +150,8 @@ def _check_look(trial: int, rung: Sequence[Rung], seeds: int, wanted: Mapping[in
         every, failed = sorted(wanted[fold].items()), any(part.failure for part in mine)
         if found != ([pair for pair in every if pair in found] if failed else every):
             others = sorted({name for name, _ in found} - wanted[fold].keys())
-            what = f"on patients {others[:NAMED]}" if others else "without some of its patients, or with other labels"
+            what = "without some of its patients, or with other labels"
+            what = f"on patients {shown(others[:NAMED])}" if others else what
             raise InputError(
                 f"trial {trial} of fold {fold} was looked at {what}, wanted those of the fold's validation part, "
                 "each once, with the labels that the dataset was sealed with; start a new run"

@@ -10,6 +10,7 @@ from typing import Any
 from cac_hpc.inspection.found import Found
 from cac_hpc.inspection.series_found import SeriesFound
 from cac_hpc.run import logs
+from cac_hpc.run.logs import amount
 
 SERIES = ("n", "slices", "apart", "thick", "pixel", "kernel", "kVp", "ECG", "agent", "taken")
 ALIKE = "Series, those that are alike together: n of them, lengths in mm, ECG gating, contrast agent"
@@ -30,7 +31,8 @@ def show(found: Found) -> None:
             screen.print(f"Sheet {sheet.path}: {sheet.fault}", markup=False, soft_wrap=True)
             continue
         rows = [[one.name, one.role, one.filled, one.numbers, one.studies] for one in sheet.columns]
-        title = f"Sheet {sheet.path}: {sheet.rows} rows, {sheet.matched} of {len(found.place.studies)} studies named"
+        named = f"{sheet.matched} of {len(found.place.studies)} studies named"
+        title = f"Sheet {sheet.path}: {amount(sheet.rows, 'row')}, {named}"
         if sheet.dropped:
             title += f" without {sheet.dropped.setting.removeprefix('id_')} {sheet.dropped.text!r}"
         screen.print(logs.table(title, ["column", "taken for", "filled", "numbers", "name a study"], rows))

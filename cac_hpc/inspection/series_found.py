@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cac_hpc.dataset import summary
 from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import acquisition, dicom_study, frame, volume_study
 from cac_hpc.volumes.dicom_study import Listing
@@ -55,6 +56,7 @@ class StudyFound:
     others: Counter[str]
     objects: tuple[Path, ...] = ()
     is_volume: bool = False  # in another format than DICOM
+    refused: str = ""  # why no series is taken: the reason of most files
 
     @property
     def taken(self) -> SeriesFound | None:
@@ -77,8 +79,9 @@ def read_study(entries: Sequence[Entry], cfg: PackConfig) -> StudyFound:
     found = [_series(stack, used, listing) for stack in stacks(candidates)]
     of_other_kind = [number for number, why in listing.refused.items() if why.reason == "not_ct_image"]
     objects = tuple(entries[number].path for number in sorted(of_other_kind))
+    why = "" if used else summary.main_reason([(one.reason, one.detail) for one in listing.refused.values()])
     return StudyFound(
-        len(entries), sorted(found, key=lambda one: (-one.taken, -one.slices)), others, objects, is_volume
+        len(entries), sorted(found, key=lambda one: (-one.taken, -one.slices)), others, objects, is_volume, why
     )
 
 

@@ -10,8 +10,10 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from cac_hpc.dataset import summary
 from cac_hpc.inspection.found import Found
 from cac_hpc.inspection.masks_found import MasksFound
 from cac_hpc.inspection.series_found import SeriesFound, StudyFound
@@ -139,7 +141,7 @@ def _pack(found: Found) -> list[str]:
     defaults, studies = PackConfig(), list(found.looked_at.values())
     taken = [study.taken for study in studies if study.taken]
     lines = ["pack:", "  slices: false # the model of lesions needs none"]
-    lines += _for_others(studies, defaults)
+    lines += _for_others(studies, defaults) or _for_none(studies, defaults)
     steps = Counter(round(one.spacing_mm, 1) for one in taken if one.spacing_mm)
     low, high = USUAL_STEP_MM
     if odd := {step: count for step, count in steps.items() if not low <= step <= high}:
@@ -155,6 +157,15 @@ def _pack(found: Found) -> list[str]:
         lines.append(f"  limits: {{rejected_studies: {share:g}}} # {DECIDE} {refused} of {len(studies)} studies looked "
                      "at cannot be used")  # fmt: skip
     return lines
+
+
+def _for_none(studies: Sequence[StudyFound], defaults: PackConfig) -> list[str]:
+    """Why no study would be taken, where that is so, and what lets them be used."""
+    why = Counter(study.refused for study in studies)
+    if not studies or not all(why):
+        return []
+    advice = summary.advice(why, replace(defaults, slices=False, candidates=True))
+    return [f"  # {DECIDE} none of the studies looked at can be used ({summary.counted(why)}): {advice}"]
 
 
 def _for_others(studies: Sequence[StudyFound], defaults: PackConfig) -> list[str]:

@@ -249,13 +249,13 @@ def _tidy(name: str) -> str:
 def _positions(names: list[str], wanted: list[str], where: str) -> list[int]:
     if twice := sorted({name for name in names if name and names.count(name) > 1}):
         raise SheetError(f"found columns {_listed(twice)} twice{where}, wanted each name once")
-    places = [_place(names, name) for name in wanted]
+    places, found_names = [_place(names, name) for name in wanted], _listed([name for name in names if name])
     if missing := [name for name, place in zip(wanted, places, strict=True) if place is None]:
-        raise ColumnError(f"found columns {_listed([name for name in names if name])}{where}, wanted also {missing}")
+        raise ColumnError(f"found columns {found_names}{where}, wanted also {_listed(missing)}")
     found = [place for place in places if place is not None]
     if len(set(found)) < len(found):
-        raise ColumnError(f"found columns {_listed([name for name in names if name])}{where}, of which two of {wanted} "
-                          "are spellings of one; wanted the exact names")  # fmt: skip
+        spelled = f"found columns {found_names}{where}, of which two of {_listed(wanted)} are spellings of one"
+        raise ColumnError(f"{spelled}; wanted the exact names")
     return found
 
 
@@ -288,7 +288,7 @@ def _refuse_long_rows(names: list[str], rows: dict[int, list[Content]]) -> None:
 
 def _listed(names: Sequence[str]) -> str:
     """Names in quotes, of many and long ones the beginnings."""
-    return f"[{logs.first_of([repr(name if len(name) <= 40 else name[:37] + '...') for name in names], 30)}]"
+    return logs.first_of([repr(name if len(name) <= 40 else name[:37] + "...") for name in names], 30) or "none"
 
 
 def _column(grid: Grid, rows: Mapping[int, list[Content]], position: int) -> Iterator[Cell]:

@@ -26,6 +26,7 @@ from cac_hpc.results.report import Report
 from cac_hpc.results.serialization import Json, from_json, to_json
 from cac_hpc.run import causes, digests, fold_settings, logs, looks
 from cac_hpc.run.causes import RESUME
+from cac_hpc.run.logs import amount
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.settings import given_paths, stored_settings
 from cac_hpc.settings.config import Config
@@ -224,11 +225,11 @@ def summary(bundle: Bundle, out: Path) -> list[str]:
     accuracy = model_card.shown(level.pooled.figures["accuracy"])
     lines = [
         f"bundle: {out}, sha256 {bundle.digest}",
-        f"model {bundle.kind}, {len(bundle.weights)} folds; accuracy by patient {accuracy}",
+        f"model {bundle.kind}, {amount(len(bundle.weights), 'fold')}; accuracy by patient {accuracy}",
         *model_card.gate(bundle.training),
         f"{len(bundle.known)} salted digests of slices mark the {bundle.training.studies} training studies",
     ]
     if bundle.sets:
         sets = bundle.sets
-        lines.append(f"prediction sets: {sets.coverage:.0%} wanted, calibrated on {sets.patients} patients")
+        lines.append(f"prediction sets: {sets.coverage:.0%} wanted, calibrated on {amount(sets.patients, 'patient')}")
     return lines if bundle.licence else [*lines, "no licence: --licence TEXT says on what terms others may use it"]

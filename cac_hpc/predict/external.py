@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,14 +12,14 @@ import pandas as pd
 from cac_hpc.evaluation import external_files, external_inputs, predicted, questions
 from cac_hpc.evaluation.external_inputs import Asked
 from cac_hpc.evaluation.predicted import Predicted
-from cac_hpc.labels import label_rows
+from cac_hpc.labels import label_rows, matching
 from cac_hpc.predict import bundle_files, training_range
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.training_range import Codes, Numbers, TrainingRange
 from cac_hpc.report import external_report, terminal
 from cac_hpc.results.external import CohortFact, Distribution
 from cac_hpc.results.figures import Absent
-from cac_hpc.run import escaping
+from cac_hpc.run import escaping, logs
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths, prediction_plan
 from cac_hpc.settings import given_paths
@@ -32,6 +32,7 @@ PREDICTIONS, FACTS = "predictions.csv", "studies.csv"  # of a folder that jobs/p
 TITLE = "External test"
 KINDS = {"lesions": "lesion model", "slices": "slice network"}
 UNKNOWN = Absent("not known")
+NAMED = 10  # studies that a message names
 
 
 def report(out: Path, bundle: Bundle, labels_cfg: LabelsConfig) -> None:
@@ -48,8 +49,39 @@ def report(out: Path, bundle: Bundle, labels_cfg: LabelsConfig) -> None:
     external_report.write(out, replace(test, cohorts=_cohorts(bundle.training, out / FACTS, table)), table)
 
 
-def maker(labels_cfg: LabelsConfig, out: Path) -> Callable[[Path, Bundle], None]:
-    """What makes the report when predictions are there, with the bundle's categories.
+@dataclass(frozen=True)
+class Maker:
+    """What makes the report when predictions are there, with the bundle's categories."""
+
+    labels_cfg: LabelsConfig
+
+    def check(self, studies: Collection[str], bundle: Bundle) -> None:
+        """Say which studies have no label, before anything is predicted.
+
+        Raises: InputError as `matching.match_labels`.
+        """
+        labels_cfg = self._with_categories(bundle)
+        matched = matching.match_labels(labels_cfg, list(studies), "the studies", "study")
+        if matched.unlabelled:
+            counted = (
+                f"{len(matched.unlabelled)} of {len(studies)} studies have no label and are left out of the report"
+            )
+            log.warning("%s: %s: %s", labels_cfg.origin, counted, logs.first_of(list(matched.unlabelled), NAMED))
+
+    def __call__(self, out: Path, bundle: Bundle) -> None:
+        try:
+            report(out, bundle, self._with_categories(bundle))
+        except InputError as error:
+            kept = f"no report was made; the predictions are in {out}: no study is predicted again by the same command"
+            raise InputError(f"{error}\n{kept}") from None
+        log.info("report of the external test: %s", out / "report")
+
+    def _with_categories(self, bundle: Bundle) -> LabelsConfig:
+        return replace(self.labels_cfg, names=bundle.names, edges=bundle.edges)
+
+
+def maker(labels_cfg: LabelsConfig, out: Path) -> Maker:
+    """What makes the report of an external test.
 
     Args:
         out: folder of the predictions.
@@ -58,16 +90,7 @@ def maker(labels_cfg: LabelsConfig, out: Path) -> Callable[[Path, Bundle], None]
     label_rows.read_rows(labels_cfg)
     if (out / external_files.SETTINGS).exists():
         external_files.check_labels(out, labels_cfg)
-
-    def make(out: Path, bundle: Bundle) -> None:
-        try:
-            report(out, bundle, replace(labels_cfg, names=bundle.names, edges=bundle.edges))
-        except InputError as error:
-            kept = f"no report was made; the predictions are in {out}: no study is predicted again by the same command"
-            raise InputError(f"{error}\n{kept}") from None
-        log.info("report of the external test: %s", out / "report")
-
-    return make
+    return Maker(labels_cfg)
 
 
 def evaluate(cfg: EvaluateConfig) -> int:
@@ -83,11 +106,11 @@ def evaluate(cfg: EvaluateConfig) -> int:
         raise InputError(f"{file}: found one file for predictions and labels, wanted predictions of a program")
     found = predicted.read(file, cfg.labels.names, cfg.labels.edges)
     bundle, beside = _beside(cfg)
-    others = [_stem(path) for path in cfg.beside if not bundle_files.is_bundle(Path(path))]
-    name, *beside_names = (f"predictions of {one}" for one in (cfg.name or _stem(cfg.predictions), *others))
-    counting, title = ReportConfig(cuts=cfg.cuts), cfg.title or f"{TITLE} of the {name}"
+    beside_names = [_named(path) for path in cfg.beside if not bundle_files.is_bundle(Path(path))]
+    own = f"predictions of {cfg.name}" if cfg.name else _named(cfg.predictions)
+    counting, title = ReportConfig(cuts=cfg.cuts), cfg.title or f"{TITLE} of the {own}"
     answers = questions.read_answers(Path(cfg.checklist), "--checklist") if cfg.checklist else {}
-    asked = Asked(title, [name, *beside_names], counting, cfg.known == "use", answers or None)
+    asked = Asked(title, [own, *beside_names], counting, cfg.known == "use", answers or None)
     internal = bundle.internal if bundle else None
     test, table = external_inputs.collect(found, beside, cfg.labels, asked, internal)
     cohorts = _cohorts(bundle.training if bundle else None, file.parent / FACTS, table)
@@ -120,9 +143,10 @@ def _predictions(named: str) -> Path:
     raise InputError(f"{named}: found no {PREDICTIONS} in it, wanted a folder that jobs/predict.py wrote, or a file")
 
 
-def _stem(path: str) -> str:
+def _named(path: str) -> str:
+    """Whose predictions these are where nobody says: those of a file, or of a folder that jobs/predict.py wrote."""
     file = (Path(path) / PREDICTIONS if Path(path).is_dir() else Path(path)).absolute()  # "." has a name, too
-    return file.parent.name if file.name == PREDICTIONS else file.stem
+    return f"predictions in {f'folder {file.parent.name}' if file.name == PREDICTIONS else file.name}"
 
 
 def _beside(cfg: EvaluateConfig) -> tuple[Bundle | None, list[Predicted]]:
@@ -143,9 +167,9 @@ def _beside(cfg: EvaluateConfig) -> tuple[Bundle | None, list[Predicted]]:
 
 def _check_categories(bundle: Bundle, cfg: LabelsConfig) -> None:
     if (tuple(cfg.names), tuple(cfg.edges)) != (tuple(bundle.names), tuple(bundle.edges)):
-        found = f"{', '.join(cfg.names)} (labels.edges {', '.join(f'{edge:g}' for edge in cfg.edges)})"
+        found = f"{', '.join(cfg.names)} ({', '.join(f'{edge:g}' for edge in cfg.edges)})"
         wanted = f"{', '.join(bundle.names)} ({', '.join(f'{edge:g}' for edge in bundle.edges)})"
-        raise InputError(f"labels.names, labels.edges: found {found}, wanted the bundle's categories {wanted}")
+        raise InputError(f"--names, --edges: found {found}, wanted the bundle's categories {wanted}")
 
 
 def _name(bundle: Bundle) -> str:

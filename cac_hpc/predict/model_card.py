@@ -14,6 +14,7 @@ from cac_hpc.results.levels import Level
 from cac_hpc.results.readers import ScoreAgreement
 from cac_hpc.results.serialization import from_json
 from cac_hpc.run import digests, escaping
+from cac_hpc.run.logs import amount
 from cac_hpc.sections import formatting
 from cac_hpc.settings import yaml_documents
 
@@ -90,7 +91,8 @@ def _metadata(bundle: Bundle, name: str) -> str:
         if (value := level.pooled.figures[figure].value) is not None
     ]
     task = {"type": "image-classification", "name": "Category of coronary artery calcium"}
-    dataset = {"type": "private", "name": f"{bundle.internal['cohort']['patients']} patients of the training cohort"}
+    patients = amount(bundle.internal["cohort"]["patients"], "patient")
+    dataset = {"type": "private", "name": f"{patients} of the training cohort"}
     plain = {
         **licence,
         "library_name": "cac_hpc",

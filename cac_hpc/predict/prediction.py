@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cac_hpc.dataset import study_folders, whole_volumes
 from cac_hpc.machine.workers import GIB, Lost, Worker
@@ -18,6 +18,7 @@ from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.parts import Plan
 from cac_hpc.predict.study_prediction import Also, StudyTask
 from cac_hpc.run import disk, logs
+from cac_hpc.run.logs import amount
 from cac_hpc.settings import given_paths
 from cac_hpc.settings.errors import InputError, WorkError
 from cac_hpc.settings.predict_command import PredictConfig
@@ -26,7 +27,15 @@ from cac_hpc.train.models import MODELS
 LISTED = 40  # studies that the terminal shows
 MODEL_BYTES = 2 * GIB  # that a worker may take for a batch of slices, beside what reading a study may take
 NO_LIMIT = 1 << 46  # bytes: a GPU's driver reserves more addresses than there is memory
-Report = Callable[[Path, Bundle], None]  # made of the results, when all are there
+
+
+class Report(Protocol):
+    """What is made of the results, when all are there."""
+
+    def check(self, studies: Collection[str], bundle: Bundle) -> None:
+        """Raises: InputError if it could not be made of these studies: before anything is predicted."""
+
+    def __call__(self, out: Path, bundle: Bundle) -> None: ...
 
 
 def predict(cfg: PredictConfig, code: Path, also: Also | None = None, report: Report | None = None) -> int:
@@ -51,6 +60,8 @@ def _predict(cfg: PredictConfig, code: Path, also: Also | None, report: Report |
             raise InputError(f"{cfg.bundle}: found another bundle than when {out} was begun")
     else:
         plan = parts.make(bundle.digest, _settings(cfg, bundle, also), folders)
+        if report:
+            report.check(plan.studies, bundle)
         parts.settle(out, plan)
     waiting = parts.missing(out, plan)
     if cfg.cluster and prediction_jobs.submitted(cfg, code, plan, waiting):
@@ -208,7 +219,7 @@ def _show(out: Path, plan: Plan, bundle: Bundle, counts: Mapping[str, Any]) -> N
     named = [] if bundle.sets is None else [f"{bundle.sets.coverage:.0%} set"]
     columns = ["study", "category", "p", *named, "score", "folds agree", "rule", "notes"]
     only = f", the first {LISTED}" if len(rows) < counts["studies"] else ""
-    title = f"Predicted by {len(bundle.weights)} folds{only}"
+    title = f"Predicted by {amount(len(bundle.weights), 'fold')}{only}"
     screen.print(logs.table(title, columns, rows, numbers=True, tight=True))
     for outcome in _first(out, plan):
         row = outcome["row"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from cac_hpc.cluster import gpu_drivers, ownership, sbatch_scripts, schedulers, slurm_commands, submission
 from cac_hpc.predict.parts import Plan
 from cac_hpc.run import ledger, logs, provenance
+from cac_hpc.run.logs import amount
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.settings import composition, predict_command
 from cac_hpc.settings.cluster import ClusterConfig
@@ -53,7 +54,7 @@ def submitted(cfg: PredictConfig, code: Path, plan: Plan, waiting: Sequence[int]
     )
     tasks = sorted({index % shards for index in waiting})
     array, end = _submit(jobs, names, command, cluster, gpus, tasks, shards)
-    shared = f"{_counted(len(tasks), 'task')} for {_counted(len(waiting), 'part')}"
+    shared = f"{amount(len(tasks), 'task')} for {amount(len(waiting), 'part')}"
     logs.say(f"submitted job {array}, {shared}, then job {end}, which gathers\n{_then(out, [array, end])}")
     return True
 
@@ -111,10 +112,6 @@ def _in_queue(name: str) -> list[str]:
     if found is None:
         raise InputError(f"{slurm_commands.SILENT}, so nothing was submitted; run this again")
     return [job for job, waits in found.items() if waits]
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _then(out: Path, jobs: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from cac_hpc.predict import parts
 from cac_hpc.predict.prediction_jobs import GATHER, PREDICT, jobs_of
 from cac_hpc.run import disk, ledger
 from cac_hpc.run.causes import RELEASE, Cause
+from cac_hpc.run.logs import amount
 from cac_hpc.run.task_states import TaskState
 
 AGAIN = "the same jobs/predict.py command again does what is missing"
@@ -66,11 +67,12 @@ class PredictionView:
         count = len(plan.parts)
         lines = [
             *monitor.notes(states),
-            f"{count - missing} of {count} parts are there, of {len(plan.studies)} studies",
+            f"{count - missing} of {count} parts are there, of {amount(len(plan.studies), 'study')}",
         ]
         if all(state.state == "done" for state in states):
             lines.append(f"all done; the results: {self.root / 'index.html'}")
-            lines += [f"{self.refused} studies have no prediction; predictions.csv says why"] * (self.refused > 0)
+            refused = amount(self.refused, "study")
+            lines += [f"no prediction of {refused}; predictions.csv says why"] * (self.refused > 0)
         elif not any(state.state in OPEN for state in states):
             lines.append(AGAIN)
         return lines

@@ -10,6 +10,7 @@ from typing import Any
 
 from cac_hpc.appendix import checklists, methods_text
 from cac_hpc.cluster.circumstances import MEDIANS, Circumstances
+from cac_hpc.dataset import fact_names
 from cac_hpc.report import lesion_pictures, pictures, slice_pictures
 from cac_hpc.results.cohort import CategoryRange
 from cac_hpc.results.examples import Example, ShownLesions, ShownPatient
@@ -130,12 +131,14 @@ def _acquisition(facts: Mapping[str, Any]) -> list[list[str]]:
     found = []
     for name, fact in facts.items():
         if "known" not in fact:
-            found.append([formatting.words(name), ", ".join(f"{value}: {count}" for value, count in fact.items()), ""])
+            found.append(
+                [fact_names.in_words(name), ", ".join(f"{value}: {count}" for value, count in fact.items()), ""]
+            )
         elif fact["known"]:
             unit = f" {fact['unit']}" if fact["unit"] else ""
             low, high, median = (f"{fact[key]:.4g}{unit}" for key in ("min", "max", "median"))
             between = f"all {low}" if low == high else f"{low} to {high}, median {median}"
-            found.append([formatting.words(name.removesuffix("_mm")), between, str(fact["known"])])
+            found.append([fact_names.in_words(name), between, str(fact["known"])])
     return found
 
 

@@ -13,6 +13,7 @@ from cac_hpc.results.levels import Level
 from cac_hpc.results.report import FORMAT_VERSION, Report
 from cac_hpc.results.serialization import from_json
 from cac_hpc.run import logs, looks
+from cac_hpc.run.logs import amount
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.sections import (
     cohort_parts,
@@ -115,7 +116,7 @@ def _pieces(report: Report | OtherVersion, run: str = "RUN") -> list[tuple[Any, 
 def _level_tables(level: str, found: Level, report: Report) -> Iterator[Any]:
     """Figures (the folds' are in the tables), matrix, categories by their number in the matrix."""
     names, pooled = wording.category_names(report), found.pooled
-    columns = ["", "pooled [95 % interval]", f"mean of {len(found.folds)} folds"]
+    columns = ["", "pooled [95 % interval]", f"mean of {amount(len(found.folds), 'fold')}"]
     columns = columns[: 3 if found.folds else 2]
     yield logs.table(f"{level} level", columns, [row[:3] for row in level_parts.figures(found)], numbers=True)
     columns = ["", *map(str, range(len(names))), "all"]

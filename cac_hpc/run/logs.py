@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import unicodedata
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -82,6 +83,12 @@ def first_of(items: Sequence[str], most: int) -> str:
     """Things in a sentence: the first, and how many more there are."""
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return ", ".join(items[:most]) + more
+
+
+def amount(count: int, one: str, several: str | None = None) -> str:
+    """So many things, by their name in singular and plural."""
+    plural = several or re.sub("([^aeiou])y$", r"\1ie", one) + "s"
+    return f"{count:,} {one if count == 1 else plural}"
 
 
 def lines_of(value: Any) -> Any:

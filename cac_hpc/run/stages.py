@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from cac_hpc.machine import processes
 from cac_hpc.machine.environment import for_task
 from cac_hpc.run import result_files
+from cac_hpc.run.logs import amount
 from cac_hpc.run.paths import FoldPaths, RunPaths
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def waiting(tasks: Sequence[Task]) -> list[Task]:
 
 
 def count(tasks: Sequence[Task]) -> str:
-    return "1 task" if len(tasks) == 1 else f"{len(tasks)} tasks"
+    return amount(len(tasks), "task")
 
 
 def resources(stage: Stage, cfg: Config) -> Resources:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cac_hpc.results.report import Report
 from cac_hpc.results.serialization import Json
+from cac_hpc.run.logs import amount
 from cac_hpc.sections import wording
 from cac_hpc.sections.section import Section, TextTable
 
@@ -29,12 +30,13 @@ def sentence(report: Report) -> str:
         for name, count in zip(wording.category_names(report), found.studies_per_category, strict=True)
     )
     if report.external:
-        return f"Cohort: {found.studies_found} studies predicted, {found.studies} tested ({counts})."
+        return f"Cohort: {amount(found.studies_found, 'study')} predicted, {found.studies} tested ({counts})."
     lost = found.intake.get("no_heart", 0) if report.settings.get("model", {}).get("kind") == "lesions" else 0
     without = f"{lost} left out, as no heart was found in them, where candidates of calcium are looked for; "
     return (
-        f"Cohort: {found.studies_found} studies found, {found.studies} used ({counts}); {without if lost else ''}"
-        f"{found.rejected_files} files not used, each with its reason in rejected.csv."
+        f"Cohort: {amount(found.studies_found, 'study')} found, {found.studies} used ({counts}); "
+        f"{without if lost else ''}"
+        f"{amount(found.rejected_files, 'file')} not used, each with its reason in rejected.csv."
     )
 
 
@@ -45,7 +47,7 @@ def crop(intake: Mapping[str, Any]) -> list[str]:
         return []
     refused = intake["studies"]["refused"].get("no_heart", 0)
     if not found["studies"]:
-        return [f"No slice was cropped (pack.crop: heart): no heart was found in {found['whole']} studies."]
+        return [f"No slice was cropped (pack.crop: heart): no heart was found in {amount(found['whole'], 'study')}."]
     side, share, pixel, whole = (found[name] for name in ("side_mm", "share", "pixel_mm", "whole_pixel_mm"))
     return [
         f"Slices were cropped to a square around the heart and {found['margin_mm']:g} mm around it (pack.crop: heart) "

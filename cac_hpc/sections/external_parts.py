@@ -14,6 +14,7 @@ from cac_hpc.results.figures import Absent, Figure
 from cac_hpc.results.matrices import Pooled
 from cac_hpc.results.report import Report
 from cac_hpc.run import escaping
+from cac_hpc.run.logs import amount
 from cac_hpc.sections import formatting, level_parts, wording
 from cac_hpc.sections.section import Section, TextTable
 
@@ -159,7 +160,7 @@ def _of_range(found: External) -> list[str]:
     if isinstance(split, Absent):
         return [] if found.out_of_range is None else ["All of these studies lie in the range of the training studies."]
     parts = [
-        f"{group.right} of {group.patients} patients right {where}"
+        f"{group.right} of {amount(group.patients, 'patient')} right {where}"
         for where, group in (("in it", split.inside), ("outside", split.outside))
     ]
     differs = split.differences.get("accuracy")

@@ -107,11 +107,6 @@ def percent(share: float, of_settings: bool = False) -> str:
     return next((one for one in shown if share in (0, 1) or float(one[:-1]) not in (0, 100)), f"{share:.4%}")
 
 
-def amount(count: int, one: str, several: str | None = None) -> str:
-    """So many things, by their name in singular and plural."""
-    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
-
-
 def listed(texts: Sequence[object], last: str = "and") -> str:
     """Texts after each other, with a word in front of the last."""
     words = list(map(str, texts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cac_hpc.results.examples import ShownPatient
 from cac_hpc.results.figures import Absent
 from cac_hpc.results.report import Report
+from cac_hpc.run.logs import amount
 from cac_hpc.sections import formatting, trained
 from cac_hpc.sections.formatting import number
 from cac_hpc.train import ordinal
@@ -23,7 +24,7 @@ def lines(report: Report) -> list[str]:
     return [
         "The model weighs candidates: connected pieces of at least 130 HU in and near the heart. What it takes for "
         "coronary calcium (probability p above 0.5) counts with its whole Agatston score; the sum is the predicted "
-        f"score, and its category the prediction. Of {found.candidates} candidates {found.counted} counted.",
+        f"score, and its category the prediction. Of {amount(found.candidates, 'candidate')} {found.counted} counted.",
         *_probabilities(report),
         f"Shown: {found.rule}. tables/lesions.csv has the candidates of every patient.",
     ]

@@ -9,6 +9,7 @@ from cac_hpc.results.figures import Absent
 from cac_hpc.results.levels import Level
 from cac_hpc.results.matrices import Matrix, Pooled, Published
 from cac_hpc.results.report import Report
+from cac_hpc.run.logs import amount
 from cac_hpc.sections import formatting, wording
 from cac_hpc.sections.formatting import heading, number, with_interval
 
@@ -125,7 +126,7 @@ def fold_columns(results: Level) -> list[str]:
     folds = results.folds
     if not folds and results.pooled.n:
         return ["value"]
-    return ["pooled", f"mean of {len(folds)} folds", *(f"fold {fold.fold}" for fold in folds)]
+    return ["pooled", f"mean of {amount(len(folds), 'fold')}", *(f"fold {fold.fold}" for fold in folds)]
 
 
 def figures(results: Level) -> list[list[str]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from cac_hpc.results.figures import Absent, Difference
 from cac_hpc.results.readers import Reader, Readers
 from cac_hpc.results.report import Report
+from cac_hpc.run.logs import amount
 from cac_hpc.sections import formatting, level_parts, wording
 from cac_hpc.sections.formatting import brief, signed, with_interval
 from cac_hpc.sections.section import Section, TextTable
@@ -79,13 +80,14 @@ def _trust(found: Readers) -> str:
     chosen, rivals = by_key.get(said.reader or ""), [by_key[key] for key in said.rivals]
     tested = _tested(own)
     if said.reason == "few":
-        return f"Which reader to trust cannot be said: {own.levels['patient'].patients} patients are too few."
+        return f"Which reader to trust cannot be said: {amount(own.levels['patient'].patients, 'patient')} are too few."
     if chosen is None:
         return (
             f"Trust none of the readers: on these {tested} none is significantly better than always guessing the "
             f"largest category (the {own.name} is right in {right(own)})."
         )
-    begin = f"Trust the {chosen.name}: it is right in {right(chosen)} of {tested}"
+    who = "they are" if chosen.name.startswith("predictions ") else "it is"
+    begin = f"Trust the {chosen.name}: {who} right in {right(chosen)} of {tested}"
     if said.reason == "model_worse":
         if _surely_worse(chosen):
             return f"{begin}, the {own.name} in {right(own)}, which is worse: {_less(chosen)}."
@@ -107,7 +109,11 @@ def _trust(found: Readers) -> str:
 def _tested(reader: Reader) -> str:
     """So many patients, or tests of them where some were tested several times."""
     found = reader.levels["patient"]
-    return f"{found.n} patients" if found.n == found.patients else f"{found.n} tests of {found.patients} patients"
+    return (
+        amount(found.n, "patient")
+        if found.n == found.patients
+        else f"{found.n} tests of {amount(found.patients, 'patient')}"
+    )
 
 
 def _surely_worse(reader: Reader) -> bool:
@@ -156,7 +162,8 @@ def _lines(report: Report) -> list[str]:
         return [f"No other reader is compared with the {wording.model(report)}: {found.note}."]
     own = next(reader for reader in found.readers if reader.compared is None)
     lacks = "a reader says nothing" if report.external else "the rule has no score"
-    left_out = f" Left out, for {lacks} of them: {found.left_out.studies} studies." * bool(found.left_out.studies)
+    lost = found.left_out.studies
+    left_out = f" Left out, for {lacks} of them: {amount(lost, 'study')}." * bool(lost)
     absent = f" Not compared: {'; '.join(found.absent)}." if found.absent else ""
     tests = own.levels["patient"].n
     without = f"{left_out}{absent} {untrained(report)}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cac_hpc.results.figures import Absent, Figure
 from cac_hpc.results.prediction_sets import PredictionSets
 from cac_hpc.results.report import Report
+from cac_hpc.run.logs import amount
 from cac_hpc.sections import wording
 from cac_hpc.sections.formatting import in_sentence, number, percent
 from cac_hpc.sections.section import Row, Section, TextTable
@@ -126,7 +127,7 @@ def _tables(report: Report, found: PredictionSets) -> Iterator[TextTable]:
 
 
 def _sized(size: int) -> str:
-    return "1 category" if size == 1 else f"{size} categories"
+    return amount(size, "category")
 
 
 def csv(report: Report) -> dict[str, pd.DataFrame]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cac_hpc.results.report import Report
 from cac_hpc.results.trials import Importance, Trials
+from cac_hpc.run.logs import amount
 from cac_hpc.sections import trial_settings
 from cac_hpc.sections.formatting import brief, figure_name, number
 from cac_hpc.sections.section import Row, Section, TextTable
@@ -128,7 +129,7 @@ def _lines(found: Trials) -> list[str]:
     leaks = [f"**{LEAKS}**"] if found.select_on == "test" else []
     return [
         *leaks,
-        *([] if leaks else [_noise(found), TOO_HIGH.format(of=_most(found))]),
+        *([] if leaks else [_noise(found), *_too_high(found)]),
         _used(found),
         *([OWN_TRIALS] if found.sampler == "tpe" else []),
         CANNOT_SAY.format(method=found.importance.method)
@@ -140,27 +141,29 @@ def _lines(found: Trials) -> list[str]:
 def _count(found: Trials) -> str:
     """How many trials were looked at."""
     looked = [sum(bool(row.figures) for row in found.trials if row.fold == one.fold) for one in found.choices]
-    return f"{_between(looked)} trials" + (f" ({sum(looked)} in all)" if len(looked) > 1 else "")
+    return _between(looked, "trial") + (f" ({sum(looked)} in all)" if len(looked) > 1 else "")
 
 
-def _most(found: Trials) -> str:
+def _too_high(found: Trials) -> list[str]:
+    """That the figure of the best of several trials says too much."""
     ends = [sum(row.ended == "trained" for row in found.trials if row.fold == one.fold) for one in found.choices]
-    return _between(ends)
+    return [TOO_HIGH.format(of=_between(ends, "trial"))] if max(ends, default=0) > 1 else []
 
 
-def _between(numbers: Sequence[int]) -> str:
+def _between(numbers: Sequence[int], what: str) -> str:
     low, high = min(numbers, default=0), max(numbers, default=0)
-    return str(low) if low == high else f"{low} to {high}"
+    return amount(high, what) if low == high else f"{low} to {amount(high, what)}"
 
 
 def _whom(found: Trials) -> str:
     """Which patients the trials were looked at on."""
-    patients = _between([one.patients for one in found.choices])
+    patients = [one.patients for one in found.choices]
     if found.select_on == "test":
-        return f"{patients} test patients"
+        return _between(patients, "test patient")
     if found.inner_folds:
-        return f"its {patients} training and validation patients, in {found.inner_folds} inner divisions,"
-    return f"its {patients} validation patients"
+        people = _between(patients, "training and validation patient")
+        return f"its {people}, in {found.inner_folds} inner divisions,"
+    return f"its {_between(patients, 'validation patient')}"
 
 
 def _noise(found: Trials) -> str:
@@ -193,7 +196,7 @@ def _seeds(sds: Sequence[float], seeds: int) -> str:
     if not sds:
         return "Each trial had one seed (trials.seeds), so that nobody knows how much of a difference is its chance."
     if max(sds) == 0:
-        return f"Another seed changed no figure ({seeds} seeds)."
+        return f"Another seed changed no figure ({amount(seeds, 'seed')})."
     between = f"{number(min(sds))} to {number(max(sds))}"
     return (
         f"The same settings under another seed differ by a standard deviation of {between} ({seeds} seeds): hold every "
@@ -225,7 +228,7 @@ def _tables(report: Report, found: Trials) -> list[TextTable]:
             for one in found.chosen
         ]
         columns = ["folds", "which", *names]
-        tables.append(TextTable(f"How often each was chosen, of {len(found.choices)} folds", columns, cells))
+        tables.append(TextTable(f"How often each was chosen, of {amount(len(found.choices), 'fold')}", columns, cells))
     if isinstance(found.importance, Importance):
         folds = list(dict.fromkeys(fold for one in found.importance.settings for fold in one.of_folds))
         cells = [

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cac_hpc.results.cohort import Split
 from cac_hpc.results.levels import Level
 from cac_hpc.results.report import Report
+from cac_hpc.run.logs import amount
 
 MARK = "CONTRAST RUN, LEAKS"  # in every title, on every page and table
 
@@ -28,7 +29,7 @@ def category_names(report: Report) -> list[str]:
 def counted(level: str, results: Level) -> str:
     """How many units were tested, and how often, if that is not once each."""
     n, distinct = results.pooled.n, results.distinct
-    return f"{n} {level}s" if n == distinct else f"{n} tests of {distinct} {level}s"
+    return amount(n, level) if n == distinct else f"{n} tests of {amount(distinct, level)}"
 
 
 def units(level: str, results: Level) -> str:
@@ -48,13 +49,13 @@ def extent(report: Report) -> str:
 
 def design(report: Report) -> str:
     """What was tested how, and on how many."""
-    by_slice, patients = " by slice" if split_by_slice(report) else "", report.cohort.patients
+    by_slice, patients = " by slice" if split_by_slice(report) else "", amount(report.cohort.patients, "patient")
     if report.split is None:
         source = report.external.source if report.external else ""
-        return f"External test of the {source}: {patients} patients, {report.cohort.studies} studies."
+        return f"External test of the {source}: {patients}, {amount(report.cohort.studies, 'study')}."
     return (
         f"{_scheme(report.split)} cross-validation{by_slice}, {extent(report)}, "
-        f"{patients} patients, {report.cohort.slices} slices."
+        f"{patients}, {amount(report.cohort.slices, 'slice')}."
     )
 
 

@@ -13,7 +13,16 @@ ADDED = {"written": False}  # of a setting that older runs lack: it is written o
 
 def require(ok: bool, key: str, value: object, wanted: str) -> None:
     if not ok:
-        raise InputError(f"{key} is {value!r}, but must be {wanted}")
+        raise InputError(f"{key} is {shown(value)}, but must be {wanted}")
+
+
+def shown(value: object) -> str:
+    """A setting's value in a sentence, not as Python writes it: a list has neither brackets nor quotes."""
+    if value is None or isinstance(value, bool):
+        return {None: "not set", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return ", ".join(f"{one:.15g}" if isinstance(one, float) else str(one) for one in value) or "an empty list"
+    return repr(value)
 
 
 def within(section: object, key: str, **limits: tuple[float, float | None]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from cac_hpc.settings.checks import require_cuts, require_text, within
+from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.labels import LabelsConfig
 from cac_hpc.settings.report import CUTS, ReportConfig
 
@@ -69,13 +70,16 @@ def parse_evaluate(doc: str | None, argv: Sequence[str] | None = None) -> Evalua
     parser.add_argument("--figure_dpi", type=int, default=ReportConfig.figure_dpi, help=text)
     text = "scores that treatment depends on: above 0, and from each of the others on; default 0 100 400"
     parser.add_argument("--cuts", nargs="*", type=float, default=CUTS, metavar="SCORE", help=text)
-    text = "upper edge of every category but the last; default those of labels.edges"
+    text = f"upper edge of every category but the last; default {' '.join(f'{edge:g}' for edge in LabelsConfig.edges)}"
     parser.add_argument("--edges", nargs="+", type=float, default=LabelsConfig.edges, metavar="SCORE", help=text)
     text = "names of the categories, one more than edges"
     parser.add_argument("--names", nargs="+", default=LabelsConfig.names, metavar="NAME", help=text)
     add_labels(parser, required=True)
     read = vars(parser.parse_args(argv))
-    labels = labels_of(read, edges=tuple(read.pop("edges")), names=tuple(read.pop("names")))
+    try:
+        labels = labels_of(read, edges=tuple(read.pop("edges")), names=tuple(read.pop("names")))
+    except InputError as error:  # which names the settings of a run
+        raise InputError(str(error).replace("labels.names", "--names").replace("labels.edges", "--edges")) from None
     assert labels
     several = {name: tuple(read[name]) for name in ("beside", "cuts")}
     return EvaluateConfig(**read | several | {"labels": labels})

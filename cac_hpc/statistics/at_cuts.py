@@ -185,9 +185,9 @@ def _calibration_figures(units: Units, seen: _Seen, resampled: Interval, why: st
     }
 
 
-def _coefficient(fit: Fit | None, at: int, n: int) -> Figure:
-    if fit is None:
-        return without_value(n, chances.SEPARATED)
+def _coefficient(fit: Fit | Absent, at: int, n: int) -> Figure:
+    if isinstance(fit, Absent):
+        return without_value(n, fit.note)
     return figure(float(fit.coefficient[at]), n, "", fit.interval(at))
 
 

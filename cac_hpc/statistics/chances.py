@@ -20,7 +20,11 @@ KNOTS = (0.1, 0.5, 0.9)  # quantiles; Harrell 2015, Regression Modeling Strategi
 POINTS = 41
 STEPS, CLOSE, FARTHEST = 50, 1e-10, 50.0  # of Newton's method; log odds beyond the last are without end
 SANDWICH = "sandwich"
-SEPARATED = "the probabilities divide the patients with the event from those without, so nothing can be fitted"
+SEPARATED = (
+    "the probabilities divide the patients with the event from those without, so neither slope nor curve can be fitted"
+)
+ALIKE = "all probabilities are alike"
+ONE_SIDED = "all patients are on one side of the cut"
 
 
 @dataclass(frozen=True)
@@ -53,18 +57,18 @@ def log_odds(chance_N: np.ndarray) -> np.ndarray:
     return np.asarray(scipy.special.logit(np.clip(chance_N, NEAREST, 1 - NEAREST)))
 
 
-def intercept(event_N: np.ndarray, chance_N: np.ndarray, patient_N: np.ndarray) -> Fit | None:
+def intercept(event_N: np.ndarray, chance_N: np.ndarray, patient_N: np.ndarray) -> Fit | Absent:
     """Calibration in the large: what is added to the log odds so that as many events are expected as there are.
 
     Source: Cox 1958, Biometrika 45:562; Van Calster et al. 2016, J Clin Epidemiol 74:167.
     """
-    return logistic(np.ones((len(event_N), 1)), event_N, patient_N, log_odds(chance_N))
+    return logistic(np.ones((len(event_N), 1)), event_N, patient_N, log_odds(chance_N)) or Absent(ONE_SIDED)
 
 
-def slope(event_N: np.ndarray, chance_N: np.ndarray, patient_N: np.ndarray) -> Fit | None:
+def slope(event_N: np.ndarray, chance_N: np.ndarray, patient_N: np.ndarray) -> Fit | Absent:
     """Calibration slope, the second coefficient: below 1 the probabilities are too extreme. Source: as above."""
     x = log_odds(chance_N)
-    return None if np.ptp(x) == 0 else logistic(_straight(x), event_N, patient_N)
+    return Absent(ALIKE) if np.ptp(x) == 0 else logistic(_straight(x), event_N, patient_N) or Absent(SEPARATED)
 
 
 def logistic(
@@ -106,7 +110,7 @@ def curve(event_N: np.ndarray, chance_N: np.ndarray, patient_N: np.ndarray) -> l
     x = log_odds(chance_N)
     knots = np.unique(np.quantile(x, KNOTS))
     if np.ptp(x) == 0:
-        return Absent("all probabilities are alike")
+        return Absent(ALIKE)
     design = _spline(x, knots) if len(knots) == len(KNOTS) else _straight(x)
     fit = logistic(design, event_N, patient_N)
     if fit is None and design.shape[1] > 2:

@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cac_hpc.run import ledger, logs, stages
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.logs import log
+from cac_hpc.run.logs import amount, log
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, Task
 from cac_hpc.train import fencing, heartbeat
@@ -102,7 +102,7 @@ def process_group(device_type: str) -> Iterator[World]:
         visible = torch.cuda.device_count()
         if local >= visible:
             raise NoDevice(
-                f"rank {rank}: train.device is cuda, but {visible} GPUs are visible and local rank "
+                f"rank {rank}: train.device is cuda, but {amount(visible, 'GPU')} visible and local rank "
                 f"{local} needs one of its own; ask for more GPUs or set train.device cpu"
             )
         torch.cuda.set_device(local)  # else NCCL puts every rank on GPU 0

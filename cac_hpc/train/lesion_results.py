@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.calcium import candidates
+from cac_hpc.settings.checks import shown
 from cac_hpc.train import ordinal, predictions
 from cac_hpc.train.ordinal import Errors
 
@@ -138,7 +139,7 @@ def read_scores(path: Path, fold: int, num_categories: int) -> Scores:
         if table["study"].duplicated().any():
             raise ValueError(f"study {table['study'][table['study'].duplicated()].iloc[0]!r} stands there twice")
         if not np.isin(table["label"], range(num_categories)).all():
-            raise ValueError(f"found labels {sorted(set(table['label']))}, wanted 0 to {num_categories - 1}")
+            raise ValueError(f"found labels {shown(sorted(set(table['label'])))}, wanted 0 to {num_categories - 1}")
         if not all(np.isfinite(column).all() and (column >= 0).all() for column in (score, control)):
             raise ValueError("found a score that is no number of 0 or more")
         _check_chances(probability)
@@ -170,10 +171,10 @@ def read_lesions(path: Path, fold: int) -> pd.DataFrame:
 
 def _read(path: Path, fold: int, kinds: dict[str, str]) -> pd.DataFrame:
     if (found := list(pd.read_csv(path, nrows=0).columns)) != list(kinds):
-        raise ValueError(f"found columns {found}, wanted {list(kinds)}")
+        raise ValueError(f"found columns {shown(found)}, wanted {shown(list(kinds))}")
     table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values={})
     if not (table["fold"] == fold).all():
-        raise ValueError(f"found rows of fold {sorted(set(table['fold']) - {fold})}, wanted fold {fold} alone")
+        raise ValueError(f"found rows of fold {shown(sorted(set(table['fold']) - {fold}))}, wanted fold {fold} alone")
     return table
 
 

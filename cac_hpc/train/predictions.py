@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cac_hpc.settings.checks import shown
+
 VIEWS = ("heart", "rim")  # what is left to be seen
 NOWHERE = (0, 0, 0, 0)
 AT_ONCE = 2**16  # rows that are read together
@@ -54,7 +56,7 @@ def read_predictions(path: Path, fold: int, num_categories: int) -> Predictions:
     columns = ["study", "slice", "fold", "label", *names]
     try:
         if (found := list(pd.read_csv(path, nrows=0).columns)) != columns:
-            raise ValueError(f"found columns {found}, wanted {columns}")
+            raise ValueError(f"found columns {shown(found)}, wanted {shown(columns)}")
         return _checked(_read(path, names), fold)
     except (ValueError, OverflowError) as error:  # a number of more than 64 bits
         raise ValueError(f"{path}: {error}") from None
@@ -88,13 +90,13 @@ def _checked(read: tuple[Predictions, set[int]], fold: int) -> Predictions:
     found, folds = read
     num_categories = found.probability.shape[1]
     if folds - {fold}:
-        raise ValueError(f"found rows of fold {sorted(folds - {fold})}, wanted fold {fold} alone")
+        raise ValueError(f"found rows of fold {shown(sorted(folds - {fold}))}, wanted fold {fold} alone")
     if not (np.isfinite(found.probability).all() and np.allclose(found.probability.sum(axis=1), 1, atol=1e-4)):
         raise ValueError("the probabilities of a row do not sum to 1")
     if found.probability.size and not 0 <= found.probability.min() <= found.probability.max() <= 1:
         raise ValueError("found a probability outside 0 to 1")
     if not np.isin(found.label, range(num_categories)).all():
-        raise ValueError(f"found labels {sorted(set(found.label.tolist()))}, wanted 0 to {num_categories - 1}")
+        raise ValueError(f"found labels {shown(sorted(set(found.label.tolist())))}, wanted 0 to {num_categories - 1}")
     if (row := _repeated(found.study, found.slice)) is not None:
         study = str(found.studies[found.study[row]])
         raise ValueError(f"study {study!r} slice {found.slice[row]} stands there twice")

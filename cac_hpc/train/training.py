@@ -22,7 +22,7 @@ from cac_hpc.machine import processes
 from cac_hpc.machine.processes import RESUMABLE, Stopped
 from cac_hpc.run import causes, digests, disk, fold_settings, ledger, logs, result_files
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.logs import log
+from cac_hpc.run.logs import amount, log
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.settings import config
 from cac_hpc.settings.config import Config
@@ -59,7 +59,7 @@ def train_fold(root: Path, fold: int) -> int:
     with causes.in_run(root):
         num_folds = len(splits.read_splits(run.splits))
     if not 0 <= fold < num_folds:
-        raise InputError(f"--fold {fold}: the run has {num_folds} folds, wanted 0 to {num_folds - 1}")
+        raise InputError(f"--fold {fold}: the run has {amount(num_folds, 'fold')}, wanted 0 to {num_folds - 1}")
     cfg = fold_settings.load(run, fold)
     steps.fix_arithmetic(cfg)
     if not processes.may_begin():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cac_hpc.report import terminal
 from cac_hpc.run import disk, logs, looks
+from cac_hpc.run.logs import amount
 from cac_hpc.settings.errors import WorkError
 from cac_hpc.settings.report_command import ReportOptions
 from cac_hpc.transfer import archive, remote, selection
@@ -51,7 +52,7 @@ def bring(place: RemoteFolder, out: Path, choice: Selection) -> tuple[Path, int]
 
 def _finish(out: Path, offer: Offer, files: Mapping[str, Path], choice: Selection) -> tuple[Path, int]:
     made = archive.write(out, offer, files, choice)
-    size = f"{len(offer.items)} files, {made.stat().st_size / 1e6:.1f} MB"
+    size = f"{amount(len(offer.items), 'file')}, {made.stat().st_size / 1e6:.1f} MB"
     return made, terminal.present(archive.read(files), f"one archive, {size}: {made}")
 
 

@@ -163,8 +163,8 @@ def _data(file: BufferedReader, num_bytes: int, header: dict[str, Any], path: Pa
     encoding = str(header.get("encoding")).lower()
     skips = [header.get(name) for name in ("line skip", "lineskip", "byte skip", "byteskip")]
     if encoding not in PLAIN + COMPRESSED or any(skips):
-        wanted = f"{', '.join(PLAIN + COMPRESSED)} without line skip or byte skip"
-        raise InputError(f"{path}: found encoding {encoding[:40]!a}, skips {skips}, wanted {wanted}")
+        wanted, skipped = f"{', '.join(PLAIN + COMPRESSED)} without line skip or byte skip", " with a skip" * any(skips)
+        raise InputError(f"{path}: found encoding {encoding[:40]!a}{skipped}, wanted {wanted}")
     return streams.exactly(file if encoding in PLAIN else streams.inflated(file), num_bytes, path)
 
 

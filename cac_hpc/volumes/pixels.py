@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -98,13 +99,18 @@ def _decompressed(image: Image, file: int) -> np.ndarray:
         raise Refused("wrong_length", f"{len(codestream)} compressed bytes for {header.num_bytes}")
     if coded := codestreams.coded(codestream, syntax):
         if coded[:2] != wanted:
-            raise Refused("wrong_length", f"decodes to {coded[:2]}, wanted {wanted}")
+            raise Refused("wrong_length", f"decodes to {_size(coded[:2])}, wanted {_size(wanted)}")
         if coded.precision <= 8:
             raise Refused("bad_pixel_format", f"decodes to {coded.precision} bits")
     stored = dicom.decode(codestream, syntax, *wanted, header.bits_stored, header.signed)
     if (stored.shape, stored.dtype) != (wanted, _dtype(header)):
-        raise Refused("wrong_length", f"decodes to {stored.shape} of {stored.dtype}, wanted {wanted} of 16 bits")
+        found = f"{_size(stored.shape)} of {stored.dtype}"
+        raise Refused("wrong_length", f"decodes to {found}, wanted {_size(wanted)} of 16 bits")
     return stored
+
+
+def _size(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def pixels_to_hu(stored_HW: np.ndarray, header: Header) -> np.ndarray:

@@ -229,5 +229,5 @@ def test_a_budget_of_steps_is_what_a_fold_of_lesions_takes(cfg):
     assert found.fold_min == pytest.approx(0.5 + flops / (2 * CPU_FLOPS) / 60)
     assert found.memory.resident < of(cfg).memory.resident  # no slice is held
     text = " ".join(shown(of_lesions, found).split())
-    assert f"of the candidates on {8 * NUM_SLICES} training slices" in text
+    assert f"trained on the candidates of {8 * NUM_SLICES} slices" in text
     assert "candidates in memory" in text

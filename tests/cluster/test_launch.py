@@ -60,9 +60,9 @@ def test_a_dry_run_says_what_decided_between_the_series_of_the_first_studies(tmp
     config = write_config(tmp_path / "settings.yaml", tmp_path / "scans", tmp_path / "run")
     code, output = launch_here(["--config", config, "--dry_run"], capsys)
     assert code == 0
-    assert f"study '{first.name}': {NUM_SLICES} slices are taken; left out are\n" in output
+    assert f"study '{first.name}': {NUM_SLICES} slices taken; left out:\n" in output
     assert f"  {NUM_SLICES} files, contrast_agent: ContrastBolusAgent says so\n" in output
-    assert f"study '{second.name}': no slices are taken; left out are\n  {NUM_SLICES} files, not_hu: " in output
+    assert f"study '{second.name}': no slices taken; left out:\n  {NUM_SLICES} files, not_hu: " in output
     assert "looked at: headers of 18 of 18 studies" in output
 
 

@@ -85,7 +85,7 @@ def test_fewer_than_two_groups_are_refused_with_the_sizes_of_all(tmp_path, scans
     write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", split=SPLIT | {"smallest_group": 10})
     refused = launch(tmp_path)
     assert refused.returncode == 2
-    assert "1 groups have 10 patients or more" in refused.stderr
+    assert "of 10 patients or more (split.smallest_group) are 1 group;" in refused.stderr
     assert "Siemens ONE 12, Siemens TWO 6, Siemens THREE 2, unknown 1" in refused.stderr
     assert not (tmp_path / "run").exists()
 

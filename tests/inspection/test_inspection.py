@@ -173,6 +173,16 @@ def test_what_the_rule_does_not_take_is_said_with_a_setting_that_does(tmp_path, 
     assert yaml.safe_load(out[out.index("run: ") :])["labels"] == {"sheet": "labels.csv"}
 
 
+def test_where_no_study_would_be_taken_the_settings_say_what_to_decide(tmp_path):
+    for number in range(3):
+        folder = scan(tmp_path / "root" / f"{number}", number)
+        sorted(folder.iterdir())[6].unlink()
+    found = look(tmp_path / "root")
+    assert found.usable == 0
+    wanted = "decide: none of the studies looked at can be used (3 missing_slices): fix them, or set "
+    assert f"{wanted}pack.checks.missing_slices: warn" in starting_settings.text(found)
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [

@@ -153,7 +153,7 @@ def test_other_programs_stand_beside_ours_in_pairs_and_beside_a_run(folder, caps
     report = read(folder / "out")
     readers = {one["key"]: one for one in report["readers"]["readers"]}
     assert {key: one["name"] for key, one in readers.items() if key in ("model", "other")} == {
-        "model": "predictions of DeepCAC", "other": "predictions of predicted",
+        "model": "predictions of DeepCAC", "other": "predictions in folder predicted",
     }  # fmt: skip
     test = readers["other"]["compared"]["sign_test"]
     assert (test["test"], test["other_better"], test["reference_better"]) == ("exact McNemar test", 2, 0)
@@ -180,9 +180,11 @@ def test_categories_of_ones_own(folder):
     ("options", "wanted"),
     [
         (["--beside", "nowhere.csv"], "nowhere.csv: there is no such file"),
-        (["--edges", "0", "10"], "labels.names"),
+        (["--edges", "0", "10"], "--names is Very Low, Low, Low/Moderate, Moderate, Moderate/High, High, but must be 3 "
+         "names, one more than --edges"),
+        (["--edges", "10", "0"], "--edges is 10, 0, but must be rising numbers"),
         (["--figure_dpi", "5"], "--figure_dpi"),
-        (["--labels.score_column", "points"], "wanted also ['points']"),
+        (["--labels.score_column", "points"], "wanted also 'points'"),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(folder, options, wanted):
@@ -280,11 +282,21 @@ def test_a_sheet_without_some_of_the_studies_is_refused_with_where_the_predictio
     out, bundle = folder / "predicted", bundle_of(folder)
     (folder / "other.csv").write_text("study,score\n001,5\n", encoding="utf-8")
     make = external.maker(LabelsConfig(sheet=str(folder / "other.csv")), out)
+    with pytest.raises(InputError, match=r"other.csv: 11 faults; wanted one valid row for each study"):
+        make.check(STUDIES, bundle)  # before anything is predicted
     with pytest.raises(InputError) as found:
         make(out, bundle)
     first, *_, last = str(found.value).splitlines()
     assert "other.csv: 11 faults; wanted one valid row for each study" in first
     assert last.startswith(f"no report was made; the predictions are in {out}: ")
+
+
+def test_studies_that_a_sheet_lets_be_left_out_are_named_before_they_are_predicted(folder, caplog):
+    (folder / "other.csv").write_text("study,score\n001,5\n", encoding="utf-8")
+    make = external.maker(LabelsConfig(sheet=str(folder / "other.csv"), unmatched="skip"), folder / "predicted")
+    make.check(STUDIES[:3], bundle_of(folder))
+    said = "2 of 3 studies have no label and are left out of the report: "
+    assert said + ", ".join(sorted({*STUDIES[:3]} - {"001"})) in caplog.text
 
 
 def test_what_holds_no_predictions_is_named_with_what_to_do(folder):
@@ -317,7 +329,7 @@ def test_predictions_in_the_folder_one_is_in_have_its_name(folder, monkeypatch):
     monkeypatch.chdir(folder / "predicted")
     words = [".", "--labels", "../labels.csv", "--out", "../out"]
     assert external.evaluate(evaluate_command.parse_evaluate(None, words)) == 0
-    assert read(folder / "out")["external"]["source"] == "predictions of predicted"
+    assert read(folder / "out")["external"]["source"] == "predictions in folder predicted"
 
 
 def test_predicting_takes_a_sheet_and_hands_it_to_its_jobs(folder, monkeypatch):

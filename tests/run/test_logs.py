@@ -21,6 +21,12 @@ FINDINGS = [("it saved", "1 s after the warning: stopped by SIGUSR2 after epoch 
             ("conflicting_duplicates", "files of one slice whose pixels differ, in 12 of the 30 studies")]  # fmt: skip
 
 
+def test_one_thing_is_not_several():
+    assert [logs.amount(count, "study") for count in (0, 1, 2345)] == ["0 studies", "1 study", "2,345 studies"]
+    assert [logs.amount(2, what) for what in ("day", "trial")] == ["2 days", "2 trials"]
+    assert logs.amount(2, "process", "processes") == "2 processes"
+
+
 @pytest.mark.parametrize("numbers", [True, False])
 @pytest.mark.parametrize(("columns", "rows"), [(usage.COLUMNS, USED), (("", "found"), FINDINGS)])
 def test_no_word_is_broken_where_all_words_fit(columns, rows, numbers):

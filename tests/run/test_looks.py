@@ -115,6 +115,8 @@ def test_a_new_run_knows_the_looks_at_runs_of_the_same_patients_beside_it(scans,
     assert "note: the test figures of these patients had been shown 2 times (run first) before this con" in (
         " ".join(capsys.readouterr().out.split())
     )
+    make(tmp_path, scans, "second", model={"dense": 64})
+    assert "shown 2 times (run first) before" in " ".join(capsys.readouterr().out.split())  # whenever it is looked at
     looks.note(second, "page")
     third = make(tmp_path, scans, "third")
     assert [(one.run, one.times) for one in before(third)] == [("first", 2), ("second", 1)]

@@ -57,9 +57,10 @@ def test_the_curve_is_a_logistic_regression_on_a_spline_with_three_knots():
 
 def test_what_cannot_be_fitted_is_not():
     apart, low = np.repeat([False, True], 15), np.linspace(0.1, 0.9, 30)
-    assert chances.slope(apart, low, np.arange(30)) is None
+    assert chances.slope(apart, low, np.arange(30)).note == chances.SEPARATED
+    assert isinstance(chances.intercept(apart, low, np.arange(30)), chances.Fit)
     assert chances.curve(apart, low, np.arange(30)).note == chances.SEPARATED
-    assert chances.slope(apart, np.full(30, 0.3), np.arange(30)) is None
+    assert chances.slope(apart, np.full(30, 0.3), np.arange(30)).note == chances.ALIKE
     assert chances.curve(apart, np.full(30, 0.3), np.arange(30)).note == "all probabilities are alike"
     certain = np.repeat([0.0, 1.0], 15)  # votes of slices: log odds without end are taken as those of 0.001
     event = certain.astype(bool) ^ (np.arange(30) % 5 == 0)
