@@ -66,7 +66,7 @@ def _launch(run: RunPaths, cfg: Config, options: LaunchOptions, source: Path) ->
     waiting = stages.waiting(tasks)
     queued = {} if scheduler.RUNS_HERE else _in_queue(run, scheduler, waiting)
     if queued and {task.stage.name for task in waiting} <= set(queued):
-        return _follow(run, tasks) if options.wait else _point(run)
+        return _follow(run, tasks) if options.wait else _point(run, at_work=True)
     _check_studies(run, cfg, dataset_plan, waiting, options.dry_run)
     run_folder.complete(run, cfg, dataset_plan, tried, tasks, source)
     if options.dry_run:
@@ -82,7 +82,7 @@ def _launch(run: RunPaths, cfg: Config, options: LaunchOptions, source: Path) ->
         if steps := scheduler.start(run, cfg, waiting, queued):
             monitor.follow(monitor.RunView(run), steps)
             return _result(run, tasks)
-    return _follow(run, tasks) if options.wait else _point(run)
+    return _follow(run, tasks) if options.wait else _point(run, at_work=bool(waiting or queued))
 
 
 def _with_folds(cfg: Config, dataset_plan: DatasetPlan, options: LaunchOptions) -> Config:
@@ -172,10 +172,11 @@ def _check_studies(run: RunPaths, cfg: Config, planned: DatasetPlan, waiting: Se
         sealing.check_share(dataset, cfg)
 
 
-def _point(run: RunPaths) -> int:
+def _point(run: RunPaths, at_work: bool) -> int:
     """Say how to look after a run; returns the exit code."""
     here = shlex.quote(str(run.root))
-    logs.say(f"where it stands: python jobs/status.py {here}\nto stop it:      python jobs/cancel.py {here}")
+    if at_work:
+        logs.say(f"where it stands: python jobs/status.py {here}\nto stop it:      python jobs/cancel.py {here}")
     logs.say(f"the report:      python jobs/report.py {here}")
     return 0
 

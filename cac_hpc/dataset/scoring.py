@@ -20,7 +20,7 @@ from cac_hpc.calcium import agatston, candidates, views
 from cac_hpc.calcium.agatston import Score
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.views import Views
-from cac_hpc.dataset import intake, study_folders, whole_volumes
+from cac_hpc.dataset import intake, study_folders, summary, whole_volumes
 from cac_hpc.dataset.intake import Volume
 from cac_hpc.labels import labels
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
@@ -301,6 +301,9 @@ def _show(scores: pd.DataFrame, found: Mapping[str, Scored], rule: RuleConfig) -
     for study, scored in found.items():
         if scored.fault:
             screen.print(f"{study}: {scored.fault}", markup=False, soft_wrap=True)
+    faults = Counter(scored.fault.partition(":")[0] for scored in found.values() if scored.fault)
+    if check := summary.forgiven_by(faults, PackConfig()):
+        logs.say(f"--warn {check.rpartition('.')[2]} scores studies that fail this check, with a warning")
     for study, scored in found.items():
         if said := scored.facts.get("warnings"):
             screen.print(f"{study}: used with a warning: {said}", markup=False, soft_wrap=True)

@@ -16,7 +16,9 @@ import numpy as np
 
 from cac_hpc.masks import masks
 from cac_hpc.masks.masks import Mask, Target
+from cac_hpc.run.logs import amount
 from cac_hpc.settings import yaml_documents
+from cac_hpc.settings.checks import shown
 from cac_hpc.settings.errors import InputError
 
 DISC, POLYGON = {"name", "slices", "row", "column", "diameter_mm"}, {"name", "slices", "points"}
@@ -96,11 +98,11 @@ def _shape(kind: str, item: Any, where: str) -> Shape:
     """One shape out of texts. where: names file and shape in what is raised."""
     wanted = DISC if kind == "discs" else POLYGON
     if not isinstance(item, Mapping) or set(item) - wanted or wanted - {"name", "slices"} - set(item):
-        found = sorted(map(str, item)) if isinstance(item, Mapping) else item
+        found = shown(sorted(map(str, item)) if isinstance(item, Mapping) else item)
         raise InputError(f"{where} has {found}, wanted {', '.join(sorted(wanted))}; name and slices may be left out")
     slices = _numbers(item["slices"], 2, f"{where}, slices") if "slices" in item else None
     if slices and not (0 <= slices[0] <= slices[1] and all(value.is_integer() for value in slices)):
-        raise InputError(f"{where}, slices: found {item['slices']}, wanted [first, last], counted from 0")
+        raise InputError(f"{where}, slices: found {shown(item['slices'])}, wanted [first, last], counted from 0")
     range_ = (int(slices[0]), int(slices[1])) if slices else None
     name = str(item.get("name") or where.rpartition(": ")[2])
     if kind == "discs":
@@ -110,7 +112,8 @@ def _shape(kind: str, item: Any, where: str) -> Shape:
         return Shape(name, range_, ((row, column),), diameter)
     points = item["points"]
     if not isinstance(points, list) or len(points) < 3:
-        raise InputError(f"{where}, points: found {points}, wanted three or more [row, column]")
+        found = amount(len(points), "point") if isinstance(points, list) else shown(points)
+        raise InputError(f"{where}, points: found {found}, wanted three or more [row, column]")
     row_columns = [_numbers(point, 2, f"{where}, points") for point in points]
     return Shape(name, range_, tuple((row, column) for row, column in row_columns), None)
 
@@ -121,7 +124,7 @@ def _numbers(values: Any, count: int, where: str) -> list[float]:
     except (TypeError, ValueError):
         numbers = []
     if len(numbers) != count or isinstance(values, str) or not np.isfinite(numbers).all():
-        raise InputError(f"{where}: found {values}, wanted {count} numbers")
+        raise InputError(f"{where}: found {shown(values)}, wanted {count} numbers")
     return numbers
 
 

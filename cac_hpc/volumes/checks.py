@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cac_hpc.run.logs import amount
 from cac_hpc.run.rejections import Refused
 from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import stacks
@@ -57,7 +58,7 @@ def failed_checks(stack: Stack, strays: Sequence[SliceEntry], cfg: PackConfig) -
 
 def _of_number(stack: Stack, cfg: PackConfig) -> Iterator[Refused]:
     if (count := len(stack.levels)) < cfg.min_slices:
-        yield Refused("too_few_slices", f"{count} slices, pack.min_slices is {cfg.min_slices}")
+        yield Refused("too_few_slices", f"{amount(count, 'slice')}, pack.min_slices is {cfg.min_slices}")
     if count > cfg.max_slices:
         yield Refused("too_many_slices", f"{count} slices, pack.max_slices is {cfg.max_slices}")
 
@@ -122,7 +123,9 @@ def _of_spacing(stack: Stack, strays: Sequence[SliceEntry], cfg: PackConfig) -> 
     ends = (stack.slices[order[0]].centre - usual, stack.slices[order[-1]].centre + usual)
     yield from _of_strays(stack, along[order], ends, strays, cfg)
     if gaps := int((lengths > unbroken_mm).sum()):
-        yield Refused("missing_slices", f"{gaps} gaps, up to {lengths.max():.2f} mm, wanted {unbroken_mm:.2f} at most")
+        yield Refused(
+            "missing_slices", f"{amount(gaps, 'gap')}, up to {lengths.max():.2f} mm, wanted {unbroken_mm:.2f} at most"
+        )
     elif (off := float(np.linalg.norm(steps - usual, axis=1).max())) > cfg.spacing_tolerance_mm:
         yield Refused("uneven_spacing", f"steps depart by up to {off:.2f} mm from the usual {usual_mm:.2f} mm")
     if (shear := stack.shear_degrees) > SHEAR_DEGREES:

@@ -50,7 +50,7 @@ def test_a_folder_of_studies_is_scored_and_the_bad_ones_are_named(cohort, tmp_pa
     assert found.loc["two", ["category", "lesions", "slices_with_lesions", "slices", "region"]].tolist() == [
         "Moderate", "3", "3", "36", "heart"
     ]  # fmt: skip
-    assert found.loc["gap", "fault"].startswith("missing_slices: 1 gaps")
+    assert found.loc["gap", "fault"].startswith("missing_slices: 1 gap, ")
     assert found.loc["letters", "fault"].startswith("not_dicom")
     assert found.loc["no heart", "fault"].startswith("no_heart: 0 cm3 of lung")
     for study in ("gap", "letters", "no heart"):
@@ -116,6 +116,8 @@ def test_a_study_whose_series_lie_in_folders_is_scored_as_one_when_asked(cohort,
 
 
 def test_a_check_that_warns_is_said_and_the_study_scored(cohort, tmp_path):
+    refused = job_here("score_calcium.py", cohort / "gap", "--region", "all")
+    assert "--warn missing_slices scores studies that fail this check, with a warning" in refused.stdout
     done = job_here(
         "score_calcium.py", cohort / "gap", "--region", "all", "--warn", "missing_slices", "--out", tmp_path
     )

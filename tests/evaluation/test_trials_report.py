@@ -206,7 +206,7 @@ def test_trials_that_were_looked_at_on_test_patients_are_refused(tmp_path):
     run = make(tmp_path, {"settings": GRID})
     trial_files.write_trials(run, right_in(0.5), patients_of=("test",))
     found = inputs.load(run, alone=True)
-    with pytest.raises(InputError, match=r"trial 0 of fold 0 was looked at on patients \['p00', 'p03'"):
+    with pytest.raises(InputError, match=r"trial 0 of fold 0 was looked at on patients p00, p03"):
         trials.check_looks(found.tried, found.folds, found.studies)
 
 

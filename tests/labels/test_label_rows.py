@@ -94,7 +94,7 @@ def test_a_worksheet_that_is_not_there_is_refused_with_those_that_are(tmp_path):
     path = write(tmp_path / "a.xlsx", ("study", "score"), ("1", 5), worksheet="Scores")
     assert scores(match_labels(LabelsConfig(sheet=path), ["1"], "scans")) == {"1": 5}
     cfg = LabelsConfig(sheet=f"{tmp_path / 'a.xlsx'}#2020")
-    with pytest.raises(InputError, match=r"found worksheets \['Sheet', 'Scores'\], wanted one named '2020'"):
+    with pytest.raises(InputError, match=r"found worksheets 'Sheet', 'Scores', wanted one named '2020'"):
         match_labels(cfg, ["1"], "scans")
     odd = write(tmp_path / "no#2.csv", ("study", "score"), ("1", 6))
     assert scores(match_labels(LabelsConfig(sheet=odd), ["1"], "scans")) == {"1": 6}
@@ -109,7 +109,7 @@ def test_a_column_is_found_whatever_blanks_quotes_and_case(tmp_path, name):
 def test_of_columns_that_differ_in_case_the_exact_one_is_read_or_none(tmp_path):
     path = write(tmp_path / "a.csv", ("study", "Score", "score"), ("1", 5, 6))
     assert scores(match_labels(LabelsConfig(sheet=path), ["1"], "scans")) == {"1": 6}
-    with pytest.raises(InputError, match=r"wanted also \['SCORE'\]"):
+    with pytest.raises(InputError, match=r"wanted also 'SCORE'"):
         match_labels(LabelsConfig(sheet=path, score_column="SCORE"), ["1"], "scans")
     with pytest.raises(InputError, match="are spellings of one; wanted the exact names"):
         match_labels(LabelsConfig(sheet=path, study_column="Study", score_column="study"), ["1"], "scans")
@@ -165,7 +165,7 @@ def test_a_sheet_without_the_left_main_artery_has_three_columns_in_the_settings(
     path = write(tmp_path / "a.csv", ("study", "LAD", "LCX", "RCA"), ("1", 1, 2, 3))
     three = LabelsConfig(sheet=path, score_column=None, vessel_columns=VESSELS[1:])
     assert scores(match_labels(three, ["1"], "scans")) == {"1": 6}
-    with pytest.raises(InputError, match=r"wanted also \['LM'\]; set .* labels.vessel_columns or .* to the sheet"):
+    with pytest.raises(InputError, match=r"wanted also 'LM'; set .* labels.vessel_columns or .* to the sheet"):
         match_labels(LabelsConfig(sheet=path, score_column=None, vessel_columns=VESSELS), ["1"], "scans")
 
 

@@ -176,7 +176,7 @@ def test_the_first_worksheet_that_is_not_hidden_counts(tmp_path):
     book.active = 1
     book.save(tmp_path / "sheet.xlsx")
     assert texts(tmp_path / "sheet.xlsx", "a") == [("new",)]
-    with pytest.raises(ColumnError, match=r"\['a'\] in worksheet 'Now', the first of \['Now', 'Notes'\], wanted .*'b'"):
+    with pytest.raises(ColumnError, match=r"'a' in worksheet 'Now', the first of 'Now', 'Notes', wanted .*'b'"):
         read_sheet(tmp_path / "sheet.xlsx", ["b"])
 
 

@@ -180,8 +180,11 @@ def test_categories_of_ones_own(folder):
     ("options", "wanted"),
     [
         (["--beside", "nowhere.csv"], "nowhere.csv: there is no such file"),
-        (["--edges", "0", "10"], "--names is Very Low, Low, Low/Moderate, Moderate, Moderate/High, High, but must be 3 "
-         "names, one more than --edges"),
+        (
+            ["--edges", "0", "10"],
+            "--names is Very Low, Low, Low/Moderate, Moderate, Moderate/High, High, but must be 3 "
+            "names, one more than --edges",
+        ),
         (["--edges", "10", "0"], "--edges is 10, 0, but must be rising numbers"),
         (["--figure_dpi", "5"], "--figure_dpi"),
         (["--labels.score_column", "points"], "wanted also 'points'"),
