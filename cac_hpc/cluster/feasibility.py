@@ -85,7 +85,7 @@ def _partition_faults(limits: Limits, cluster: ClusterConfig) -> Iterator[str]:
         return
     wanted = f"one of {', '.join(limits.partitions)}"
     if cluster.partition is None and limits.default is None:
-        yield f"cluster.partition is None, but this cluster has no default partition; wanted {wanted}"
+        yield f"cluster.partition is not set, but this cluster has no default partition; wanted {wanted}"
     for name in (cluster.partition or "").split(","):
         if name and name not in limits.partitions:
             yield f"cluster.partition is {name!r}, which this cluster does not have; wanted {wanted}"

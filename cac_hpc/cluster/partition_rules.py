@@ -11,6 +11,7 @@ from contextlib import suppress
 from types import MappingProxyType
 
 from cac_hpc.cluster.accounting import Accounting
+from cac_hpc.settings.checks import shown
 from cac_hpc.settings.cluster import ClusterConfig
 from cac_hpc.settings.slurm_notation import in_hostlist
 
@@ -56,7 +57,7 @@ def faults(
     if rules.get("DisableRootJobs") == "YES" and root:
         yield f"{partition} takes no jobs of root (DisableRootJobs); submit as another user"
     if rules.get("ReqResv") == "YES" and cluster.reservation is None:
-        yield f"cluster.reservation is None, wanted one: partition {rules.get('PartitionName')} asks for it (ReqResv)"
+        yield f"cluster.reservation is not set, wanted one: partition {rules.get('PartitionName')} asks for it (ReqResv)"
     another = _another(others, accounting, cluster)
     yield from _account_faults(rules, accounting, cluster, another)
     yield from _qos_faults(rules, accounting, cluster, another)
@@ -84,7 +85,7 @@ def _account_faults(rules: Rules, accounting: Accounting, cluster: ClusterConfig
 
     if not fits(account):
         mine = [each.account for each in accounting.associations or () if fits(each.account)]
-        found = f"cluster.account is {cluster.account!r}" + ("" if cluster.account else f", so {account!r}")
+        found = f"cluster.account is {shown(cluster.account)}" + ("" if cluster.account else f", so {account!r}")
         yield f"{found}, {_refusal(rules, 'Accounts')}; wanted {_one_of(mine, another)}"
 
 
@@ -96,7 +97,7 @@ def _qos_faults(rules: Rules, accounting: Accounting, cluster: ClusterConfig, an
     if qos is None or takes is None or takes({qos.lower()}):
         return
     mine = list(dict.fromkeys(name for each in own for name in each.qos if takes({name.lower()})))
-    found = f"cluster.qos is {cluster.qos!r}" + ("" if cluster.qos else f", so {qos!r}")
+    found = f"cluster.qos is {shown(cluster.qos)}" + ("" if cluster.qos else f", so {qos!r}")
     yield f"{found}, {_refusal(rules, 'Qos')}; wanted {_one_of(mine, another)}"
 
 

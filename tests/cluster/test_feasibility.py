@@ -65,7 +65,7 @@ def test_a_cluster_without_a_default_partition_wants_one(tools, cfg):
     (tools / "sinfo").write_text(SINFO.replace("*|up", "|up"), encoding="utf-8")
     found = feasibility.faults(site_limits.read(None), cfg)
     assert found == [
-        "cluster.partition is None, but this cluster has no default partition; wanted one of cpu, gpu, old"
+        "cluster.partition is not set, but this cluster has no default partition; wanted one of cpu, gpu, old"
     ]
 
 

@@ -37,7 +37,7 @@ NOT_TAKEN = "which partition cpu does not take"
         ("AllocNodes=login[1-3]", {}, None),
         ("RootOnly=YES", {}, "cluster.partition is 'cpu', which takes jobs of root only (RootOnly)"),
         ("RootOnly=NO DisableRootJobs=YES ReqResv=NO", {}, None),
-        ("ReqResv=YES", {}, "cluster.reservation is None, wanted one: partition cpu asks for it (ReqResv)"),
+        ("ReqResv=YES", {}, "cluster.reservation is not set, wanted one: partition cpu asks for it (ReqResv)"),
         ("ReqResv=YES", {"reservation": "night"}, None),
         ("MinNodes=2", {}, "cluster.partition is 'cpu', which gives no job fewer than 2 nodes (MinNodes)"),
         ("MaxMemPerNode=1000", {"fold": resources(mem_gb=0.5), "pack": resources(mem_gb=1.5),

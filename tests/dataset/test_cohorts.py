@@ -241,25 +241,25 @@ def test_settings_of_cohorts_survive_the_run_folder_and_paths_become_absolute(tm
         (0, {"name": "a.b"}, ".name is 'a.b', but must be a letter"),
         (0, {"name": "unknown"}, ".name is 'unknown', but must be another name: it says that"),
         (1, {"dicom_root": None}, ".dicom_root is not set, but must be text"),
-        (1, {"sheet": None}, ".sheet is None, but must be the path of a .csv"),
+        (1, {"sheet": None}, ".sheet is not set, but must be the path of a .csv"),
         (1, {"unmatched": "never"}, ".unmatched is 'never', but must be stop or skip"),
         (
             1,
             {"source": "masks", "sheet": None},
-            ".masks is None, but must be a folder of masks, or a path with {study}",
+            ".masks is not set, but must be a folder of masks, or a path with {study}",
         ),
         (1, {"masks": "m"}, ".masks is 'm', but must be null, as data.cohorts[1].source is not masks"),
         (
             1,
             {"patient_column": "number"},
-            ".*_column is ['number', 'total', 'number'], but must be different columns: 'number' twice",
+            ".*_column is number, total, number, but must be different columns: 'number' twice",
         ),
         (1, {"source": "sr", "patient_column": "who"}, ".patient_column is 'who', but must be null: only a sheet"),
-        (1, {"vessel_columns": ["LAD"]}, ".vessel_columns is ('LAD',), but must be two columns"),
+        (1, {"vessel_columns": ["LAD"]}, ".vessel_columns is LAD, but must be two columns"),
         (
             1,
             {"group_columns": ["ward"]},
-            ".group_columns is ('ward',), but must be some of labels.group_columns",
+            ".group_columns is ward, but must be some of labels.group_columns",
         ),
         (1, {"format": "tiff"}, ".format is 'tiff', but must be auto, dicom, nifti or nrrd"),
     ],
@@ -295,7 +295,7 @@ def test_cohorts_that_are_folders_alone_are_refused(tmp_path):
         ({"labels": {"sheet": "labels.csv"}}, "labels.sheet is 'labels.csv', but must be left out: each of"),
         ({"labels": {"masks": "masks", "source": "masks"}}, "labels.masks is 'masks', but must be left out"),
         ({"pack": {"regions": "{study}.nrrd"}}, "pack.regions is '{study}.nrrd', but must be a path with"),
-        ({"data": {"shared_patients": True}}, "data.shared_patients is True, but must be false where fewer than"),
+        ({"data": {"shared_patients": True}}, "data.shared_patients is true, but must be false where fewer than"),
     ],
 )  # fmt: skip
 def test_settings_of_one_cohort_beside_several_are_refused(tmp_path, two, others, said):
@@ -311,7 +311,7 @@ def test_settings_of_one_cohort_beside_several_are_refused(tmp_path, two, others
         ("east.yaml", "data.cohorts is 'east.yaml', but must be a list of sections"),
         ({"east": {}}, "data.cohorts is a mapping, but must be a list of sections"),
         (["east"], "data.cohorts[0] is 'east', but must be a section"),
-        ([{"name": "a", "dicom_root": "s", "sheet": "a"}], "data.cohorts is ['a'], but must be two cohorts or more"),
+        ([{"name": "a", "dicom_root": "s", "sheet": "a"}], "data.cohorts is a, but must be two cohorts or more"),
         ([], "data.dicom_root is '', but must be the folder that holds the study folders"),
     ],
 )  # fmt: skip

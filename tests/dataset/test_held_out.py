@@ -121,7 +121,7 @@ def test_packed_series_of_another_scanner_than_the_first_image_are_refused():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"scheme": "leave_one_out"}, "split.group is None, but must be scanner, site"),
+        ({"scheme": "leave_one_out"}, "split.group is not set, but must be scanner, site"),
         ({"scheme": "leave_one_out", "group": "scanner", "smallest_group": 1}, "split.smallest_group is 1"),
         ({"group": "scanner", "unit": "slice", "contrast_to": "x"}, "split.group is 'scanner', but must be null"),
         ({"scheme": "kfold", "contrast_to": "x"}, "must be null, as .* split.scheme kfold, not leave_one_out"),

@@ -204,7 +204,7 @@ def test_a_dataset_of_other_candidates_is_another_dataset(tmp_path, scans, monke
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"slices": False, "candidates": False}, "pack.candidates is False, but must be true, as pack.slices is false"),
+        ({"slices": False, "candidates": False}, "pack.candidates is false, but must be true, as pack.slices is false"),
         ({"slices": False, "crop": "heart"}, "pack.crop is 'heart', but must be none, as pack.slices is false"),
     ],
 )

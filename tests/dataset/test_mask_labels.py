@@ -142,7 +142,7 @@ def test_only_arteries_are_kept_by_name(name, artery):
 
 
 def test_masks_are_a_source_of_their_own():
-    with pytest.raises(InputError, match=r"labels\.masks is None, but must be a folder of masks"):
+    with pytest.raises(InputError, match=r"labels\.masks is not set, but must be a folder of masks"):
         LabelsConfig(source="masks").check_source()
     with pytest.raises(InputError, match=r"labels\.masks is 'x', but must be null"):
         replace(LabelsConfig(sheet="a.csv"), masks="x").check_source()

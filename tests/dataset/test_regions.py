@@ -154,5 +154,5 @@ def test_queued_jobs_find_the_masks_from_any_folder(cohort, tmp_path, monkeypatc
 
 
 def test_masks_need_the_baseline():
-    with pytest.raises(InputError, match=r"pack.baseline is False, but must be true, as pack.regions says"):
+    with pytest.raises(InputError, match=r"pack.baseline is false, but must be true, as pack.regions says"):
         PackConfig(regions="masks", baseline=False)

@@ -84,8 +84,8 @@ def test_people_see_it_all(summed, capsys):
         "refused: no_files",
         "8: 80",
         "1 gantry_tilt",
-        "10 studies carry",
-        "aorta is not seen in 1 studies",
+        "are in the headers of 10 studies",
+        "aorta is not seen in 1 study",
     ):
         assert words in said
 

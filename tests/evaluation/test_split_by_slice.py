@@ -208,7 +208,7 @@ def test_two_ranks_on_resident_slices_test_the_same_slices_to_the_same_end(contr
 @pytest.mark.parametrize(
     ("unit", "contrast_to", "wanted"),
     [
-        ("slice", None, "split.contrast_to is None, but must be the folder of the finished run by patient"),
+        ("slice", None, "split.contrast_to is not set, but must be the folder of the finished run by patient"),
         ("slice", "", "split.contrast_to is '', but must be the folder of the finished run by patient"),
         ("patient", "runs/a", "split.contrast_to is 'runs/a', but must be null, as split.unit is patient"),
     ],
@@ -222,7 +222,7 @@ def test_a_launch_without_the_run_to_be_contrasted_with_is_refused(finished_run,
     start = ["--config", finished_run / "config.yaml", "--run", tmp_path / "run", "--split.unit", "slice"]
     done = job_here("launch_cv.py", *start)
     assert done.returncode == 2
-    assert "split.contrast_to is None, but must be the folder of the finished run" in done.stderr
+    assert "split.contrast_to is not set, but must be the folder of the finished run" in done.stderr
     done = job_here("launch_cv.py", *start, "--split.contrast_to", finished_run)
     assert done.returncode == 2
     wanted = "found no sealed dataset, wanted that of the run in split.contrast_to; to go on: --data.packed_dir"

@@ -172,10 +172,10 @@ def test_a_sheet_without_the_left_main_artery_has_three_columns_in_the_settings(
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({}, "labels.sheet is None, but must be the path of a .csv or .xlsx sheet, or a list of paths"),
+        ({}, "labels.sheet is not set, but must be the path of a .csv or .xlsx sheet, or a list of paths"),
         ({"sheet": ()}, "labels.sheet is "),
         ({"sheet": ("a.csv", "a.csv")}, "different sheets"),
-        ({"sheet": "a.csv", "score_column": None}, "labels.score_column is None, but must be a column"),
+        ({"sheet": "a.csv", "score_column": None}, "labels.score_column is not set, but must be a column"),
         ({"sheet": "a.csv", "vessel_columns": ("LAD",)}, "two columns or more"),
         ({"sheet": "a.csv", "vessel_columns": ("LAD", "score")}, "different columns"),
         ({"source": "sr", "patient_column": "who"}, "only a sheet names patients"),

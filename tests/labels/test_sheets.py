@@ -201,8 +201,8 @@ def test_column_names_match_whatever_blanks_are_around_them(tmp_path):
     [
         ("", "no cell is filled"),
         ("\n , \n", "no cell is filled"),
-        ("number,points\n1,2\n", r"found columns \['number', 'points'\], wanted also \['study', 'score'\]"),
-        ("study,score,score \na,1,2\n", r"columns \['score'\] twice"),
+        ("number,points\n1,2\n", r"found columns 'number', 'points', wanted also 'study', 'score'"),
+        ("study,score,score \na,1,2\n", r"columns 'score' twice"),
         ("study,score\na,1\nb,1,234\nc,1,2,3\n", r"beyond the last column name, in C3, C4, D4;"),
         ("study,score\na,1,\n", "in C2;"),  # perhaps 1,234 beside an empty cell
         ("study,score,\na,1,234\n", "in C2;"),

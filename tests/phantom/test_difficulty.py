@@ -53,7 +53,7 @@ def test_hard_is_every_setting_of_difficulty():
     assert HARD.active == KNOBS
     assert PLAIN.active == ()
     assert phantom_command.parse_phantom(None, ["--out", "a", "--lean_patients"]).active == ("lean_patients",)
-    with pytest.raises(InputError, match="--easy is True, but must be left out where --lean_patients is set"):
+    with pytest.raises(InputError, match="--easy is true, but must be left out where --lean_patients is set"):
         PhantomConfig(out="a", easy=True, hard=True)
 
 

@@ -466,7 +466,7 @@ def test_the_command_takes_a_mass_factor_only_with_dicom(monkeypatch):
     with pytest.raises(InputError, match=r"--mass_factor is 0\.5, but must be left out where --dicom is not given"):
         parse_predict(None, [*words, "--mass_factor", "0.5"])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="--dicom is True, but must be left out, or highdicom be installed"):
+    with pytest.raises(InputError, match="--dicom is true, but must be left out, or highdicom be installed"):
         parse_predict(None, [*words, "--dicom"])
 
 

@@ -51,7 +51,7 @@ def test_a_run_without_trials_says_nothing_of_them():
     [
         ({"number": 0}, "trials.number is 0, but must be 1 or more, or null"),
         ({"inner_folds": 1}, "trials.inner_folds is 1, but must be 2 or more, or null"),
-        ({"select_on": "test"}, "trials.contrast_to is None, but must be the folder of the finished run of trials"),
+        ({"select_on": "test"}, "trials.contrast_to is not set, but must be the folder of the finished run of trials"),
         ({"contrast_to": "a"}, "trials.contrast_to is 'a', but must be null, as trials.select_on is validation"),
     ],
 )

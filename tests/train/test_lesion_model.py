@@ -435,7 +435,7 @@ def test_candidates_that_the_shards_lack_are_missed(bagged):
     ("section", "values", "said"),
     [
         (TrainConfig, {"epochs": 10, "steps": 9}, r"train\.steps is 9, but must be 10 \(train.epochs\) or more"),
-        (ModelConfig, {"hidden": ()}, r"model\.hidden is \(\), but must be positive numbers"),
+        (ModelConfig, {"hidden": ()}, r"model\.hidden is an empty list, but must be positive numbers"),
         (ModelConfig, {"members": 0}, r"model\.members is 0, but must be 1 to 100"),
         (AnatomyConfig, {"scale": 0.4}, r"train\.anatomy\.scale is 0\.4, but must be 0 to 0\.3"),
     ],
@@ -446,7 +446,9 @@ def test_settings_that_cannot_be_are_refused(section, values, said):
 
 
 def test_a_schedule_by_steps_needs_their_number(tmp_path, scans):
-    with pytest.raises(InputError, match=r"train\.steps is None, but must be a number of steps, as train\.schedule is"):
+    with pytest.raises(
+        InputError, match=r"train\.steps is not set, but must be a number of steps, as train\.schedule is"
+    ):
         prepare(tmp_path, scans, train={"schedule": "one_cycle"})
 
 
@@ -482,9 +484,9 @@ def test_scores_that_are_not_as_they_were_written_are_refused(tmp_path, old, new
         (
             {"slices": False},
             "slices",
-            r"pack\.slices is False, but must be true, as model\.kind slices is",
+            r"pack\.slices is false, but must be true, as model\.kind slices is",
         ),
-        ({"candidates": False}, "lesions", r"pack\.candidates is False, but must be true, as model\.kind lesions is"),
+        ({"candidates": False}, "lesions", r"pack\.candidates is false, but must be true, as model\.kind lesions is"),
     ],
 )
 def test_what_a_model_is_given_must_be_packed(tmp_path, scans, pack, kind, said):

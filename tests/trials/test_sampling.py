@@ -57,11 +57,11 @@ def test_what_is_written_out_comes_first_and_is_not_drawn_again():
     ("options", "said"),
     [
         (("--trials.sampler", "grid"), "trials.sampler is 'grid', but must be random or tpe, as train.learning"),
-        (("--trials.sampler", "random"), "trials.number is None, but must be a number, as trials.sampler is random"),
+        (("--trials.sampler", "random"), "trials.number is not set, but must be a number, as trials.sampler is random"),
         (("--trials.sampler", "tpe", "--trials.number", "20000"), "trials.number is 20000, but must be 1 to 9,999"),
         (("--trials.settings", "{train.steps: [50, 60]}", "--trials.number", "3"), "must be 1 to 2"),
         (("--trials.settings", f"{{train.steps: {[*range(50, 400)]}, model.members: {[*range(1, 51)]}}}"),
-         "trials.number is None, but must be 1 to 9,999: there are 17,500 combinations"),
+         "trials.number is not set, but must be 1 to 9,999: there are 17,500 combinations"),
         (("--trials.settings", "{}", "--trials.configurations", "[{}]", "--trials.number", "3"),
          "trials.number is 3, but must be null, as trials.settings is empty"),
         (("--trials.settings", f"{{train.steps: {[*range(50, 400)]}, train.batch_size: {[*range(1, 400)]}}}",
