@@ -57,7 +57,7 @@ def faults(
     if rules.get("DisableRootJobs") == "YES" and root:
         yield f"{partition} takes no jobs of root (DisableRootJobs); submit as another user"
     if rules.get("ReqResv") == "YES" and cluster.reservation is None:
-        yield f"cluster.reservation is not set, wanted one: partition {rules.get('PartitionName')} asks for it (ReqResv)"
+        yield f"cluster.reservation is not set, but partition {rules.get('PartitionName')} asks for one (ReqResv)"
     another = _another(others, accounting, cluster)
     yield from _account_faults(rules, accounting, cluster, another)
     yield from _qos_faults(rules, accounting, cluster, another)

@@ -17,18 +17,18 @@ NOT_TAKEN = "which partition cpu does not take"
         ("AllowAccounts=lung", {"account": "heart"},
          f"cluster.account is 'heart', {NOT_TAKEN} (AllowAccounts=lung); wanted lung, or another cluster.partition"),
         ("AllowAccounts=lung", {},
-         f"cluster.account is None, so 'heart', {NOT_TAKEN} (AllowAccounts=lung); wanted lung, or another"),
-        ("AllowAccounts=bone", {}, f"cluster.account is None, so 'heart', {NOT_TAKEN} (AllowAccounts=bone); wanted "
+         f"cluster.account is not set, so 'heart', {NOT_TAKEN} (AllowAccounts=lung); wanted lung, or another"),
+        ("AllowAccounts=bone", {}, f"cluster.account is not set, so 'heart', {NOT_TAKEN} (AllowAccounts=bone); wanted "
          "another cluster.partition"),
         ("AllowAccounts=lung", {"account": "LUNG"}, None),
-        ("AllowAccounts=ALL DenyAccounts=heart", {}, f"cluster.account is None, so 'heart', {NOT_TAKEN} (DenyAccounts"),
+        ("AllowAccounts=ALL DenyAccounts=heart", {}, f"cluster.account is not set, so 'heart', {NOT_TAKEN} (DenyAccounts"),
         ("DenyAccounts=heart,bone", {"account": "heart"}, f"cluster.account is 'heart', {NOT_TAKEN} (DenyAccounts=h"),
         ("AllowAccounts=heart DenyAccounts=heart", {"account": "heart"}, None),  # who is allowed is not asked further
         ("AllowQos=long", {"qos": "normal"},
          f"cluster.qos is 'normal', {NOT_TAKEN} (AllowQos=long); wanted long, or another cluster.partition"),
-        ("AllowQos=long", {}, f"cluster.qos is None, so 'normal', {NOT_TAKEN} (AllowQos=long); wanted long, or"),
+        ("AllowQos=long", {}, f"cluster.qos is not set, so 'normal', {NOT_TAKEN} (AllowQos=long); wanted long, or"),
         ("AllowQos=LONG", {"account": "heart", "qos": "long"}, None),
-        ("DenyQos=normal", {"account": "lung"}, f"cluster.qos is None, so 'normal', {NOT_TAKEN} (DenyQos=normal); "
+        ("DenyQos=normal", {"account": "lung"}, f"cluster.qos is not set, so 'normal', {NOT_TAKEN} (DenyQos=normal); "
          "wanted another cluster.partition"),
         ("AllowGroups=surgeons", {}, "cluster.partition is 'cpu', which takes jobs of group surgeons (AllowGroups)"),
         ("AllowGroups=surgeons,cardiology", {}, None),
@@ -37,7 +37,7 @@ NOT_TAKEN = "which partition cpu does not take"
         ("AllocNodes=login[1-3]", {}, None),
         ("RootOnly=YES", {}, "cluster.partition is 'cpu', which takes jobs of root only (RootOnly)"),
         ("RootOnly=NO DisableRootJobs=YES ReqResv=NO", {}, None),
-        ("ReqResv=YES", {}, "cluster.reservation is not set, wanted one: partition cpu asks for it (ReqResv)"),
+        ("ReqResv=YES", {}, "cluster.reservation is not set, but partition cpu asks for one (ReqResv)"),
         ("ReqResv=YES", {"reservation": "night"}, None),
         ("MinNodes=2", {}, "cluster.partition is 'cpu', which gives no job fewer than 2 nodes (MinNodes)"),
         ("MaxMemPerNode=1000", {"fold": resources(mem_gb=0.5), "pack": resources(mem_gb=1.5),

@@ -66,7 +66,7 @@ def test_a_real_partition_for_others_is_refused_before_and_held_after_submitting
     )
     assert feasibility.faults(found, asked) == [f"cluster.account is 'heart', {refused}"]
     assert feasibility.faults(found, changed(asked, account="lung")) == []
-    assert feasibility.faults(found, changed(asked, account=None))[0].startswith("cluster.account is None, so '")
+    assert feasibility.faults(found, changed(asked, account=None))[0].startswith("cluster.account is not set, so '")
     run = bare_run(tmp_path / "run")
     names = ("--partition=closed", "--mem=100M", f"--job-name={NAME}", f"--chdir={tmp_path}")
     submitted(run, job=closed.sbatch("true", "--account=heart", *names), started=False)
