@@ -21,7 +21,7 @@ NOT_TAKEN = "which partition cpu does not take"
         ("AllowAccounts=bone", {}, f"cluster.account is not set, so 'heart', {NOT_TAKEN} (AllowAccounts=bone); wanted "
          "another cluster.partition"),
         ("AllowAccounts=lung", {"account": "LUNG"}, None),
-        ("AllowAccounts=ALL DenyAccounts=heart", {}, f"cluster.account is not set, so 'heart', {NOT_TAKEN} (DenyAccounts"),
+        ("AllowAccounts=ALL DenyAccounts=heart", {}, f"cluster.account is not set, so 'heart', {NOT_TAKEN} (DenyAcc"),
         ("DenyAccounts=heart,bone", {"account": "heart"}, f"cluster.account is 'heart', {NOT_TAKEN} (DenyAccounts=h"),
         ("AllowAccounts=heart DenyAccounts=heart", {"account": "heart"}, None),  # who is allowed is not asked further
         ("AllowQos=long", {"qos": "normal"},
