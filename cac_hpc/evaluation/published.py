@@ -103,7 +103,7 @@ def show(path: Path, table: PublishedTable) -> int:
     """Print what became of every claim; returns 1 if anything is contradicted, else 0."""
     found = findings(table)
     wrong = [finding for finding in found if not finding.agrees]
-    counted = f"{amount(int(table.matrix.sum()), 'unit')}, {len(table.matrix)} categories"
+    counted = f"{table.matrix.sum()} units, {len(table.matrix)} categories"
     logs.say(f"{path}: {counted}, {amount(len(found), 'claim')} checked")
     for finding in found:
         verdict = "agrees" if finding.agrees else "CONTRADICTION"

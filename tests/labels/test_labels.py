@@ -479,7 +479,7 @@ def test_points_that_may_part_thousands_are_told(tmp_path):
     [
         (
             "number,score\n1,2\n",
-            r"found columns \['number', 'score'\], wanted also \['study'\]; set labels.study_column",
+            r"found columns 'number', 'score', wanted also 'study'; set labels.study_column",
         ),
         ("study,score\na,1\nb,2,3\n", "labels.sheet is '.*labels.csv': found cells beyond .* in C3"),
         ("study,score\n\n", "found no row below the column names"),
