@@ -152,8 +152,8 @@ def table(
 def _fitted(widths: Sequence[int], words: Sequence[int], room: int) -> list[int]:
     """Widths of columns that fit beside each other: the widest is narrowed first, none below its longest word.
 
-    Rich narrows columns below their least width, and cuts off what then is too wide. Where even the words do not fit,
-    the widths are as they were, and Rich breaks words.
+    Rich narrows columns below their least width, and cuts off what then is too wide (findings/rich_min_width.sh).
+    Where even the words do not fit, the widths are as they were, and Rich breaks words.
     """
     fitted = list(widths)
     while sum(fitted) > room:

@@ -43,6 +43,7 @@ def test_what_is_longer_than_any_word_is_broken_and_nothing_of_it_is_lost():
 
 
 def test_no_word_is_cut_off_where_two_columns_must_be_narrowed(monkeypatch):
+    """Rich cuts off what is at the right, without a sign: findings/rich_min_width.sh."""
     monkeypatch.setenv("COLUMNS", "80")
     columns = ["trial", "settings", "figure", "epochs", "parts", "s", "state"]
     settings = "hidden=8, members=3, learning_rate=0.001273, weight_decay=0.001644"
