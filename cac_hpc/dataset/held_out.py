@@ -128,9 +128,9 @@ def check_packed(groups: Groups, packed: Mapping[str, str]) -> None:
         some, first = logs.first_of([*map(repr, wrong)], NAMED), wrong[0]
         found = f"{logs.harmless(packed[first])} of the packed series of {first!r}"
         raise InputError(
-            f"split.group is scanner: {len(wrong)} studies ({some}) have images of several scanners; found {found}, "
-            f"at launch {logs.harmless(groups.of_study[first])} by their first image; leave one series in each folder, "
-            "and start a new run"
+            f"split.group is scanner: {amount(len(wrong), 'study')} ({some}) with images of several scanners; "
+            f"found {found}, at launch {logs.harmless(groups.of_study[first])} by their first image; "
+            "leave one series in each folder, and start a new run"
         )
 
 

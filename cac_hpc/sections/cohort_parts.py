@@ -53,9 +53,9 @@ def crop(intake: Mapping[str, Any]) -> list[str]:
         f"Slices were cropped to a square around the heart and {found['margin_mm']:g} mm around it (pack.crop: heart) "
         f"before they were resampled: its side is {side['min']:.0f} to {side['max']:.0f} mm, median "
         f"{side['median']:.0f}; {share['median']:.0%} of a slice (median) are kept, and a packed pixel is "
-        f"{pixel['median']:.2f} mm wide in place of {whole['median']:.2f}. {found['whole']} studies are whole, for no "
-        f"heart was found in them, and {refused} were left out for it. What it did to the results: python "
-        "jobs/report.py RUN_WITHOUT_CROP RUN."
+        f"{pixel['median']:.2f} mm wide in place of {whole['median']:.2f}. No heart was "
+        f"found in {amount(found['whole'], 'study')} left whole, and in {refused} left out for it. "
+        "What it did to the results: python jobs/report.py RUN_WITHOUT_CROP RUN."
     ]
 
 

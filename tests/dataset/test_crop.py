@@ -161,7 +161,7 @@ def test_the_intake_tells_what_was_cropped_and_how_much_is_left():
     (text,) = cohort_parts.crop(told)
     assert "and 5 mm around it" in text
     assert "25% of a slice (median) are kept, and a packed pixel is 1.25 mm wide in place of 3.12" in text
-    assert "1 studies are whole, for no heart was found in them, and 2 were left out for it" in text
+    assert "No heart was found in 1 study left whole, and in 2 left out for it" in text
     told = {"crop": summary._crop([missed], cfg), "studies": {"refused": {}}}
     (text,) = cohort_parts.crop(told)
-    assert "no heart was found in 1 studies" in text
+    assert "no heart was found in 1 study" in text

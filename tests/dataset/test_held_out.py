@@ -114,7 +114,7 @@ def test_folds_by_patients_have_their_share_of_each_scanner(tmp_path, scans, cap
 def test_packed_series_of_another_scanner_than_the_first_image_are_refused():
     groups = Groups("scanner", {"a": "One", "b": "Two", "c": "Two"}, ("One", "Two"))
     held_out.check_packed(groups, {"a": "One", "b": "Two"})
-    with pytest.raises(InputError, match=r"1 studies \('b'\) have images of several scanners; found One .* launch Two"):
+    with pytest.raises(InputError, match=r"1 study \('b'\) with images of several scanners; found One .* launch Two"):
         held_out.check_packed(groups, {"a": "One", "b": "One"})
 
 

@@ -187,7 +187,7 @@ def test_a_report_tells_both_and_contradicts_nothing(reported):
     assert "**Trust the Agatston rule: it is right in 16 of 17 patients and needs no training; these patients" in text
     assert "is better (trained slice network 14). Worse than the trained slice network: largest category 3.**" in text
     assert text.count("The Agatston rule counts lesions of at least 130 HU") == 2  # first and in its place
-    assert "Left out, for the rule has no score of them: 1 studies." in text
+    assert "Left out, for the rule has no score of them: 1 study." in text
     assert reader_parts.HEADING in text
     assert (reported.report / "figures" / "scores.svg").is_file()
     assert (reported.report / "figures" / "confusion_patient_rule.png").is_file()

@@ -60,7 +60,7 @@ def test_an_array_ends_with_the_same_bytes_as_this_machine_and_resumes(slurm, tm
         ("predict", 0, "done"), ("predict", 1, "done"), ("gather", None, "done"),
     ]  # fmt: skip
     ended = job_here("status.py", out)
-    assert (ended.returncode, "1 studies have no prediction; predictions.csv says why" in ended.stdout) == (1, True)
+    assert (ended.returncode, "no prediction of 1 study; predictions.csv says why" in ended.stdout) == (1, True)
     asked_for = ["sacct", "--noheader", "-X", "--parsable2", f"--jobs={last}", "-oExitCode"]
     wait_for(lambda: slurm_commands.ask(asked_for).split() == ["1:0"], 60, "the exit code in the accounting, 1:0")
 

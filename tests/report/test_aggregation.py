@@ -204,7 +204,7 @@ def test_patients_tested_by_several_draws_are_not_counted_as_different_ones(tmp_
     assert patients["pooled"]["figures"]["accuracy"]["note"] == "units of one patient only"
     slices = report_of(run)["levels"]["slice"]
     assert (slices["pooled"]["n"], slices["distinct"]) == (4, 2)
-    assert "2 of 2 tests of 1 patients are put" in (run.report / "report.md").read_text(encoding="utf-8")
+    assert "2 of 2 tests of 1 patient are put" in (run.report / "report.md").read_text(encoding="utf-8")
 
 
 def test_study_numbers_keep_their_zeros(tmp_path):
