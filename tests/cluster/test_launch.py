@@ -152,7 +152,7 @@ def change(scans, what):
     [
         ("no root", "there is no such folder"),
         ("empty root", "has no folder in it"),
-        ("no columns", "found columns ['number', 'points'], wanted also ['study', 'score']"),
+        ("no columns", "found columns 'number', 'points', wanted also 'study', 'score'"),
         ("no label", "2 faults; wanted one valid row for each folder", "study '007': no row", "A9 '700': no folder"),
         ("no study", "1 fault; wanted one valid row for each folder", "A11 '009': no folder"),
         (
