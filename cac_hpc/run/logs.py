@@ -87,8 +87,12 @@ def first_of(items: Sequence[str], most: int) -> str:
 
 def amount(count: int, one: str, several: str | None = None) -> str:
     """So many things, by their name in singular and plural."""
-    plural = several or re.sub("([^aeiou])y$", r"\1ie", one) + "s"
-    return f"{count:,} {one if count == 1 else plural}"
+    return f"{count} {noun(count, one, several)}"
+
+
+def noun(count: int, one: str, several: str | None = None) -> str:
+    """The name of so many things."""
+    return one if count == 1 else several or re.sub("([^aeiou])y$", r"\1ie", one) + "s"
 
 
 def lines_of(value: Any) -> Any:

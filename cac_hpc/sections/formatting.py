@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from cac_hpc.results.figures import Difference, Figure
+from cac_hpc.run.logs import noun
 
 LEAST = 1e-4  # what is smaller is shown as 0
 
@@ -105,6 +106,11 @@ def percent(share: float, of_settings: bool = False) -> str:
         return f"{100 * share:.6g}%"
     shown = (f"{share:.{digits}%}" for digits in range(4))
     return next((one for one in shown if share in (0, 1) or float(one[:-1]) not in (0, 100)), f"{share:.4%}")
+
+
+def large_amount(count: int, one: str, several: str | None = None) -> str:
+    """So many things, thousands apart."""
+    return f"{count:,} {noun(count, one, several)}"
 
 
 def listed(texts: Sequence[object], last: str = "and") -> str:

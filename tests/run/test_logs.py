@@ -22,7 +22,7 @@ FINDINGS = [("it saved", "1 s after the warning: stopped by SIGUSR2 after epoch 
 
 
 def test_one_thing_is_not_several():
-    assert [logs.amount(count, "study") for count in (0, 1, 2345)] == ["0 studies", "1 study", "2,345 studies"]
+    assert [logs.amount(count, "study") for count in (0, 1, 2345)] == ["0 studies", "1 study", "2345 studies"]
     assert [logs.amount(2, what) for what in ("day", "trial")] == ["2 days", "2 trials"]
     assert logs.amount(2, "process", "processes") == "2 processes"
 
