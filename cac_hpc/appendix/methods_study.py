@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from cac_hpc.results.external import External
 from cac_hpc.results.report import Report
 from cac_hpc.sections import trained, wording
-from cac_hpc.sections.formatting import figure_name, large_amount, listed, percent
+from cac_hpc.sections.formatting import figure_name, grouped, listed, percent
 from cac_hpc.settings.model import ModelConfig
 from cac_hpc.settings.train import AnatomyConfig, TrainConfig
 
@@ -32,32 +32,32 @@ def of_data(report: Report) -> Iterator[str]:
     cohort, studies = report.cohort, report.cohort.intake["studies"]
     lost = [f"{studies['without_label']:,} without a label"] if studies["without_label"] else []
     lost += [f"{count:,} refused for {reason.replace('_', ' ')}" for reason, count in studies["refused"].items()]
-    yield f"Of {large_amount(cohort.studies_found, *STUDY)} of non-contrast cardiac CT that were found,"
+    yield f"Of {grouped(cohort.studies_found, *STUDY)} of non-contrast cardiac CT that were found,"
     yield f"{listed(lost)} were left out;" if lost else "none was left out;"
-    yield f"{large_amount(cohort.studies, *STUDY)} of {large_amount(cohort.patients, 'patient')} were used, with "
-    yield f"{large_amount(cohort.slices, 'slice')}."
+    yield f"{grouped(cohort.studies, *STUDY)} of {grouped(cohort.patients, 'patient')} were used, with "
+    yield f"{grouped(cohort.slices, 'slice')}."
     if cohort.rejected_files:
-        yield f"{large_amount(cohort.rejected_files, 'file')} were not used, each for a reason that is on record."
+        yield f"{grouped(cohort.rejected_files, 'file')} were not used, each for a reason that is on record."
     if sites := cohort.intake.get("cohorts"):
         used = [f"{name} ({one['studies']['used']:,} used)" for name, one in sites.items()]
         yield f"They come from {len(sites)} cohorts: {listed(used)}."
     if cohort.pseudonyms:
         yield "Study numbers were replaced by pseudonyms."
     if report.shown_before:
-        times = large_amount(report.shown_before.times, "time")
+        times = grouped(report.shown_before.times, "time")
         yield f"Test figures of these patients had been shown {times} before the configuration was set."
     for fold in report.missing_folds:
         yield f"Fold {fold.fold} has no result and is not part of what follows."
 
 
 def of_external_data(report: Report, found: External) -> Iterator[str]:
-    yield f"{large_amount(report.cohort.studies_found, *STUDY)} were predicted, for an external test of the {found.source};"
+    yield f"{grouped(report.cohort.studies_found, *STUDY)} were predicted, for an external test of the {found.source};"
     counts = Counter(one.why for one in found.left_out)
     lost = [f"{count} {LEFT_OUT[why]}" for why, count in sorted(counts.items())]
     yield f"left out were {listed(lost)};" if lost else "none was left out;"
-    yield f"{large_amount(report.cohort.studies, *STUDY)} of {large_amount(report.cohort.patients, 'patient')} were tested."
+    yield f"{grouped(report.cohort.studies, *STUDY)} of {grouped(report.cohort.patients, 'patient')} were tested."
     if found.out_of_range is not None:
-        yield f"Outside of what the model was trained on: {large_amount(found.out_of_range, *STUDY)}."
+        yield f"Outside of what the model was trained on: {grouped(found.out_of_range, *STUDY)}."
 
 
 def of_reference(report: Report) -> Iterator[str]:
@@ -173,7 +173,8 @@ def of_choice(report: Report) -> Iterator[str]:
     if found is None:
         return
     names = list(dict.fromkeys(name for one in found.trials for name in one.settings))
-    yield f"In each fold {large_amount(found.number, 'configuration')} ({listed(names)}) drawn by {found.sampler} were tried,"
+    yield f"In each fold {grouped(found.number, 'configuration')} ({listed(names)}) drawn by {found.sampler}"
+    yield "were tried,"
     whom = "validation patients; test patients were not looked at"
     if found.select_on == "test":
         whom = "TEST patients, on purpose, so that figures are too high"

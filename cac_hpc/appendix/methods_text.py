@@ -17,7 +17,7 @@ from cac_hpc.results.readers import Readers
 from cac_hpc.results.report import Report
 from cac_hpc.run import escaping, logs
 from cac_hpc.sections import trained, wording
-from cac_hpc.sections.formatting import large_amount, listed, percent
+from cac_hpc.sections.formatting import grouped, listed, percent
 
 HEADING = "Methods, for a paper"
 MARKDOWN, LATEX = "methods.md", "methods.tex"
@@ -171,7 +171,7 @@ def _software(report: Report, found: Circumstances) -> Iterator[str]:
         python = [f"Python {known['python']}"] if "python" in known else []
         yield f"The software was cac_hpc {known['version']} with {listed([*python, *versions])}."
     devices = dict.fromkeys(
-        f"{one.device} ({large_amount(one.ranks or 1, 'process', 'processes')}, {one.precision})"
+        f"{one.device} ({grouped(one.ranks or 1, 'process', 'processes')}, {one.precision})"
         for one in trained.of_folds(report)
         if one.device
     )

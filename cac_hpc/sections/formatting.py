@@ -108,7 +108,7 @@ def percent(share: float, of_settings: bool = False) -> str:
     return next((one for one in shown if share in (0, 1) or float(one[:-1]) not in (0, 100)), f"{share:.4%}")
 
 
-def large_amount(count: int, one: str, several: str | None = None) -> str:
+def grouped(count: int, one: str, several: str | None = None) -> str:
     """So many things, thousands apart."""
     return f"{count:,} {noun(count, one, several)}"
 
