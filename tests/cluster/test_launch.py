@@ -313,7 +313,7 @@ def test_gpus_that_are_not_there_are_refused(tmp_path, scans, capsys, monkeypatc
     config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", train={"device": "cuda"})
     code, output = launch_here(["--config", config], capsys)
     assert code == 2
-    assert "a fold has 2 ranks, but this machine shows 1 GPUs" in output
+    assert "a fold has 2 ranks, but this machine shows 1 GPU;" in output
 
 
 @pytest.mark.timed

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.dataset import packing
-from cac_hpc.dataset.packing import ShardTask
+from cac_hpc.dataset import shard_writing
+from cac_hpc.dataset.shard_task import ShardTask
 from cac_hpc.run.rejections import Refused
 from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import formats, study
@@ -60,8 +60,8 @@ formats.READERS["npz"] = Reader(claims, open_study, by_headers)
 
 
 def write_shard(task: ShardTask, say: Callable[[Any], None]) -> dict[str, Any]:
-    """packing.write_shard in a process that has imported this."""
-    return packing.write_shard(task, say)
+    """What writes a shard, in a process that has imported this."""
+    return shard_writing.write_shard(task, say)
 
 
 def write_study(folder: Path, hu_ZHW: np.ndarray, spacing_mm: tuple[float, float, float]) -> None:
