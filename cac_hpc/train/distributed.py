@@ -102,7 +102,7 @@ def process_group(device_type: str) -> Iterator[World]:
         visible = torch.cuda.device_count()
         if local >= visible:
             raise NoDevice(
-                f"rank {rank}: train.device is cuda, but {amount(visible, 'GPU')} visible and local rank "
+                f"rank {rank}: train.device is cuda, but the node shows {amount(visible, 'GPU')} and local rank "
                 f"{local} needs one of its own; ask for more GPUs or set train.device cpu"
             )
         torch.cuda.set_device(local)  # else NCCL puts every rank on GPU 0

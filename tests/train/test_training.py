@@ -155,7 +155,7 @@ def test_a_gpu_that_is_not_there_is_an_error_and_not_a_quiet_cpu_run(tmp_path, s
     run = sealed_run(tmp_path, scans, packed, cluster={"kind": "local"})
     config = run / "config.yaml"
     config.write_text(config.read_text(encoding="utf-8").replace("device: cpu", "device: cuda"), encoding="utf-8")
-    with pytest.raises(WorkError, match=r"train\.device is cuda, but 0 GPUs are visible"):
+    with pytest.raises(WorkError, match=r"train\.device is cuda, but the node shows 0 GPUs"):
         training.train_fold(run, 0)
 
 
