@@ -456,8 +456,8 @@ def test_a_schedule_by_steps_needs_their_number(tmp_path, scans):
     ("old", "new", "said"),
     [
         ("score,control", "score,controls", "found columns"),
-        ("000,0,0", "000,1,0", r"found rows of fold \[1\], wanted fold 0 alone"),
-        ("000,0,0", "000,0,7", r"found labels \[1, 7\], wanted 0 to 5"),
+        ("000,0,0", "000,1,0", r"found rows of fold 1, wanted fold 0 alone"),
+        ("000,0,0", "000,0,7", r"found labels 1, 7, wanted 0 to 5"),
         ("001,0,1", "000,0,1", "study '000' stands there twice"),
         (",12.5,", ",-12.5,", "found a score that is no number of 0 or more"),
         (",0.75,", ",0.85,", "the probabilities of a row do not sum to 1"),
