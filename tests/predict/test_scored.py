@@ -143,7 +143,7 @@ def test_a_model_that_lacks_a_part_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--pictures"], "--out is None"),
+        (["--pictures"], "--out is not set"),
         (["--pictures", "--out", "o", "--region", "all"], "--region is 'all'"),
         (["--model", "m.pt", "--threshold_hu", "131"], "--threshold_hu is 131, but must be 130, by which candidates"),
         (["--pictures", "--out", "o", "--neighbours", "4"], "--neighbours is 4, but must be 8, by which candidates"),

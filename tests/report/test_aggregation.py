@@ -158,10 +158,10 @@ def test_facts_of_a_fold_that_are_damaged_cost_that_fold_alone(tmp_path):
     [
         (lambda table: table.iloc[1:], "slices predicted, the dataset has"),
         (lambda table: pd.concat([table, table.iloc[:1]]), "stands there twice"),
-        (lambda table: table.assign(fold=3), "found rows of fold [3], wanted fold 0 alone"),
+        (lambda table: table.assign(fold=3), "found rows of fold 3, wanted fold 0 alone"),
         (lambda table: table.assign(label=(table["label"] + 1) % 6), "the dataset says"),
         (lambda table: table.assign(study="other"), "stands there twice"),
-        (lambda table: table[table["study"] != "0-0"], "name different test studies: ['0-0']"),
+        (lambda table: table[table["study"] != "0-0"], "name different test studies: 0-0"),
         (lambda table: table.assign(p0=5.0), "do not sum to 1"),
         (lambda table: table.drop(columns="p5"), "found columns"),
     ],
