@@ -20,6 +20,7 @@ from cac_hpc.evaluation import questions, report_json
 from cac_hpc.results.report import Report
 from cac_hpc.results.serialization import from_json
 from cac_hpc.run import disk, escaping, logs
+from cac_hpc.run.logs import amount
 from cac_hpc.sections import wording
 from cac_hpc.settings.errors import InputError
 
@@ -160,7 +161,7 @@ def summary(found: Filled) -> str:
     parts += [f"{number} not applicable" for number in [found.number(NOT_APPLICABLE)] if number]
     open_ones = {entry.question for entry in found.entries if entry.question and not entry.said}
     answered = {entry.question for entry in found.entries if entry.question and entry.said}
-    left = f"{len(open_ones)} question{'s' * (len(open_ones) != 1)} for people"
+    left = f"{amount(len(open_ones), 'question')} for people"
     said = f", {len(answered)} answered by the authors" if answered else ""
     return f"**{found.of.name}:** {', '.join(parts)}; {left}{said}."
 

@@ -84,7 +84,7 @@ def check(cfg: Config) -> None:
         return
     if len(gpu_drivers.visible_gpus()) < cfg.cluster.ranks:
         raise InputError(
-            f"train.device is cuda and a fold has {cfg.cluster.ranks} rank{'s' * (cfg.cluster.ranks > 1)}, but this "
+            f"train.device is cuda and a fold has {amount(cfg.cluster.ranks, 'rank')}, but this "
             f"machine shows {amount(len(gpu_drivers.visible_gpus()), 'GPU')}; wanted one per rank, or "
             "--train.device cpu --train.precision fp32"
         )

@@ -48,7 +48,7 @@ def _probabilities(report: Report) -> list[str]:
 def decided(patient: ShownPatient, names: list[str]) -> str:
     """Why a patient has the predicted category, in one line."""
     counted = sum(lesion.counted for lesion in patient.lesions)
-    what = f"{counted} candidate{'s' * (counted != 1)} counted" if counted else "no candidate counted"
+    what = f"{amount(counted, 'candidate')} counted" if counted else "no candidate counted"
     return (
         f"Predicted {names[patient.predicted]}: {what}, score {formatting.short(patient.score)} "
         f"(probability of the category {number(patient.probability, 2)})."

@@ -11,6 +11,7 @@ from cac_hpc.results.figures import Difference, Figure
 from cac_hpc.results.groups import Subgroup, SubgroupFact, Subgroups
 from cac_hpc.results.report import Report
 from cac_hpc.run import escaping
+from cac_hpc.run.logs import amount
 from cac_hpc.sections import formatting
 from cac_hpc.sections.formatting import number
 from cac_hpc.sections.section import Row, Section, TextTable
@@ -64,7 +65,7 @@ def _verdict(found: Subgroups, chance: str = "") -> str:
 
 
 def _groups(count: int) -> str:
-    return f"{count} group{'s' * (count != 1)}"
+    return amount(count, "group")
 
 
 def _worse(found: Subgroups) -> Iterator[tuple[float, str]]:
